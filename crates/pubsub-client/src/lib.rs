@@ -1,0 +1,1 @@
+//! A WebSocket pub/sub client that a bad network cannot confuse.

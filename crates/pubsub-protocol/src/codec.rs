@@ -1,0 +1,110 @@
+//! Messages to commands, replies to messages: the only room that knows one wire format from another.
+//!
+//! A *message* is what one WebSocket frame (or one HTTP body) carries: one or more commands, or one or more
+//! replies. Protobuf comes later; until then [`Format::Json`] is the only one.
+
+use std::fmt;
+
+use crate::command::Command;
+use crate::reply::Reply;
+
+mod json;
+
+/// A wire format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Format {
+    /// JSON objects separated by newlines, in text frames.
+    #[default]
+    Json,
+}
+
+/// Why a message can not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// Nothing in the message, or an empty line between two commands.
+    #[error("empty command")]
+    Empty,
+    /// Text, but not JSON of the right shape.
+    #[error("malformed JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl Format {
+    /// The commands of one message, in order. After the first error there is nothing more to read.
+    #[must_use]
+    pub fn commands(self, message: &[u8]) -> Commands<'_> {
+        match self {
+            Self::Json => Commands(json::Lines::new(message)),
+        }
+    }
+
+    /// The replies of one message, in order.
+    #[must_use]
+    pub fn replies(self, message: &[u8]) -> Replies<'_> {
+        match self {
+            Self::Json => Replies(json::Lines::new(message)),
+        }
+    }
+
+    /// Appends `reply` to `message`, which may already hold others.
+    pub fn encode_reply(self, reply: &Reply, message: &mut Vec<u8>) {
+        match self {
+            Self::Json => json::encode_reply(reply, message),
+        }
+    }
+
+    /// Appends `command` to `message`, which may already hold others.
+    ///
+    /// # Errors
+    /// When a payload of the command is not what the format carries.
+    pub fn encode_command(self, command: &Command, message: &mut Vec<u8>) -> Result<(), EncodeError> {
+        match self {
+            Self::Json => json::encode_command(command, message),
+        }
+    }
+}
+
+/// Why a command can not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("the payload is not JSON: {0}")]
+pub struct EncodeError(#[from] serde_json::Error);
+
+/// Iterator over the commands of a message; see [`Format::commands`].
+pub struct Commands<'a>(json::Lines<'a>);
+
+impl Commands<'_> {
+    /// How many bytes of the message have been read so far: a reader that has to pause goes on from there.
+    #[must_use]
+    pub fn consumed(&self) -> usize {
+        self.0.consumed()
+    }
+}
+
+impl Iterator for Commands<'_> {
+    type Item = Result<Command, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next_with(json::decode_command)
+    }
+}
+
+/// Iterator over the replies of a message; see [`Format::replies`].
+pub struct Replies<'a>(json::Lines<'a>);
+
+impl Iterator for Replies<'_> {
+    type Item = Result<Reply, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next_with(json::decode_reply)
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Json => f.write_str("json"),
+        }
+    }
+}

@@ -1,0 +1,454 @@
+//! The JSON format: one object a line.
+//!
+//! Reading goes through serde. Writing does not: a payload is already JSON text and is copied, where serde
+//! would parse it once more to be sure; and zero values are left out by rules that the wire fixes field by
+//! field (`docs/protocol.md`).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{DecodeError, EncodeError};
+use crate::command::{Command, Request};
+use crate::payload::Payload;
+use crate::push::{ClientInfo, Publication, Push, PushBody};
+use crate::reply::{Answer, ConnectResult, ErrorReply, HistoryResult, Reply, SubscribeResult};
+
+/// The lines of a message. A trailing newline is no line of its own; an empty message is one empty line.
+pub(super) struct Lines<'a> {
+    message: &'a [u8],
+    at: usize,
+    done: bool,
+}
+
+impl<'a> Lines<'a> {
+    pub(super) fn new(message: &'a [u8]) -> Self {
+        Self { message, at: 0, done: false }
+    }
+
+    pub(super) fn consumed(&self) -> usize {
+        self.at
+    }
+
+    pub(super) fn next_with<T>(&mut self, decode: fn(&[u8]) -> Result<T, DecodeError>) -> Option<Result<T, DecodeError>> {
+        if self.done {
+            return None;
+        }
+        let rest = &self.message[self.at..];
+        let end = rest.iter().position(|&b| b == b'\n');
+        let line = &rest[..end.unwrap_or(rest.len())];
+        self.at += end.map_or(rest.len(), |newline| newline + 1);
+        self.done = self.at == self.message.len();
+        let decoded = if line.is_empty() { Err(DecodeError::Empty) } else { decode(line) };
+        self.done |= decoded.is_err();
+        Some(decoded)
+    }
+}
+
+macro_rules! command_bodies {
+    ($($field:ident => $variant:ident($body:ty)),+ $(,)?) => {
+        /// A command as it stands on the wire. If several bodies are set, the first in this order counts.
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct WireCommand {
+            id: u32,
+            $($field: Option<$body>,)+
+        }
+
+        impl WireCommand {
+            fn request(self) -> Option<Request> {
+                $(if let Some(body) = self.$field { return Some(Request::$variant(body)); })+
+                None
+            }
+        }
+
+        pub(super) fn encode_command(command: &Command, message: &mut Vec<u8>) -> Result<(), EncodeError> {
+            let start = message.len();
+            separate(message);
+            let mut object = Object::begin(message);
+            object.number_unless_zero("id", u64::from(command.id));
+            match &command.request {
+                $(Request::$variant(body) => {
+                    if let Err(error) = object.serialized(stringify!($field), body) {
+                        message.truncate(start);
+                        return Err(error.into());
+                    }
+                })+
+                Request::Ping => object.raw("ping", b"{}"),
+                Request::Pong | Request::Unknown => {}
+            }
+            object.end();
+            Ok(())
+        }
+    };
+}
+
+command_bodies! {
+    connect => Connect(crate::command::ConnectRequest),
+    subscribe => Subscribe(crate::command::SubscribeRequest),
+    unsubscribe => Unsubscribe(crate::command::ChannelRequest),
+    publish => Publish(crate::command::PublishRequest),
+    presence => Presence(crate::command::ChannelRequest),
+    presence_stats => PresenceStats(crate::command::ChannelRequest),
+    history => History(crate::command::HistoryRequest),
+    send => Send(crate::command::SendRequest),
+    rpc => Rpc(crate::command::RpcRequest),
+    refresh => Refresh(crate::command::RefreshRequest),
+    sub_refresh => SubRefresh(crate::command::SubRefreshRequest),
+}
+
+pub(super) fn decode_command(line: &[u8]) -> Result<Command, DecodeError> {
+    // The one message that every idle client sends: not worth a parser.
+    if line == b"{}" {
+        return Ok(Command { id: 0, request: Request::Pong });
+    }
+    let wire: WireCommand = serde_json::from_slice(line)?;
+    let id = wire.id;
+    let request = wire.request().unwrap_or(if id == 0 { Request::Pong } else { Request::Unknown });
+    Ok(Command { id, request })
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WireReply {
+    id: u32,
+    error: Option<ErrorReply>,
+    push: Option<WirePush>,
+    connect: Option<ConnectResult>,
+    subscribe: Option<SubscribeResult>,
+    unsubscribe: Option<serde::de::IgnoredAny>,
+    publish: Option<serde::de::IgnoredAny>,
+    presence: Option<crate::reply::PresenceResult>,
+    presence_stats: Option<crate::reply::PresenceStatsResult>,
+    history: Option<HistoryResult>,
+    rpc: Option<crate::reply::RpcResult>,
+    refresh: Option<crate::reply::RefreshResult>,
+    sub_refresh: Option<crate::reply::SubRefreshResult>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WirePush {
+    channel: String,
+    r#pub: Option<Publication>,
+    join: Option<WireInfo>,
+    leave: Option<WireInfo>,
+    unsubscribe: Option<crate::push::Unsubscribe>,
+    message: Option<crate::push::Message>,
+    subscribe: Option<crate::push::Subscribed>,
+    disconnect: Option<crate::push::Disconnect>,
+    refresh: Option<crate::push::Refreshed>,
+}
+
+#[derive(Deserialize)]
+struct WireInfo {
+    info: ClientInfo,
+}
+
+impl WirePush {
+    fn body(self) -> PushBody {
+        None.or(self.r#pub.map(PushBody::Publication))
+            .or(self.join.map(|join| PushBody::Join(join.info)))
+            .or(self.leave.map(|leave| PushBody::Leave(leave.info)))
+            .or(self.unsubscribe.map(PushBody::Unsubscribe))
+            .or(self.message.map(PushBody::Message))
+            .or(self.subscribe.map(PushBody::Subscribe))
+            .or(self.disconnect.map(PushBody::Disconnect))
+            .or(self.refresh.map(PushBody::Refresh))
+            .unwrap_or(PushBody::Unknown)
+    }
+}
+
+pub(super) fn decode_reply(line: &[u8]) -> Result<Reply, DecodeError> {
+    if line == b"{}" {
+        return Ok(Reply::Ping);
+    }
+    let wire: WireReply = serde_json::from_slice(line)?;
+    if let Some(push) = wire.push {
+        let channel = push.channel.clone();
+        return Ok(Reply::Push(Push { channel, body: push.body() }));
+    }
+    let id = wire.id;
+    if let Some(error) = wire.error {
+        return Ok(Reply::Answer { id, outcome: Err(error) });
+    }
+    let answer = None
+        .or(wire.connect.map(Answer::Connect))
+        .or(wire.subscribe.map(Answer::Subscribe))
+        .or(wire.unsubscribe.map(|_| Answer::Unsubscribe))
+        .or(wire.publish.map(|_| Answer::Publish))
+        .or(wire.presence.map(Answer::Presence))
+        .or(wire.presence_stats.map(Answer::PresenceStats))
+        .or(wire.history.map(Answer::History))
+        .or(wire.rpc.map(Answer::Rpc))
+        .or(wire.refresh.map(Answer::Refresh))
+        .or(wire.sub_refresh.map(Answer::SubRefresh));
+    match answer {
+        Some(answer) => Ok(Reply::Answer { id, outcome: Ok(answer) }),
+        None if id == 0 => Ok(Reply::Ping),
+        None => Err(DecodeError::Json(serde::de::Error::custom("a reply with an id but neither error nor result"))),
+    }
+}
+
+pub(super) fn encode_reply(reply: &Reply, message: &mut Vec<u8>) {
+    separate(message);
+    match reply {
+        Reply::Ping => message.extend_from_slice(b"{}"),
+        Reply::Push(push) => encode_push(push, message),
+        Reply::Answer { id, outcome } => {
+            let mut object = Object::begin(message);
+            object.number_unless_zero("id", u64::from(*id));
+            match outcome {
+                Err(error) => object.object("error", |object| {
+                    object.number("code", u64::from(error.code));
+                    object.string("message", &error.message);
+                    object.flag("temporary", error.temporary);
+                }),
+                Ok(answer) => encode_answer(answer, &mut object),
+            }
+            object.end();
+        }
+    }
+}
+
+fn encode_answer(answer: &Answer, reply: &mut Object<'_>) {
+    match answer {
+        Answer::Connect(result) => reply.object("connect", |object| encode_connect(result, object)),
+        Answer::Subscribe(result) => reply.object("subscribe", |object| encode_subscribe(result, object)),
+        Answer::Unsubscribe => reply.raw("unsubscribe", b"{}"),
+        Answer::Publish => reply.raw("publish", b"{}"),
+        Answer::Presence(result) => reply.object("presence", |object| {
+            object.object("presence", |clients| {
+                for (client, info) in &result.presence {
+                    clients.object(client, |object| encode_info(info, object));
+                }
+            });
+        }),
+        Answer::PresenceStats(result) => reply.object("presence_stats", |object| {
+            object.number("num_clients", u64::from(result.num_clients));
+            object.number("num_users", u64::from(result.num_users));
+        }),
+        Answer::History(result) => reply.object("history", |object| {
+            object.array("publications", &result.publications, encode_publication);
+            object.string("epoch", &result.epoch);
+            object.number("offset", result.offset);
+        }),
+        Answer::Rpc(result) => reply.object("rpc", |object| object.payload("data", result.data.as_ref())),
+        Answer::Refresh(result) => reply.object("refresh", |object| {
+            object.string_unless_empty("client", &result.client);
+            object.string_unless_empty("version", &result.version);
+            object.flag("expires", result.expires);
+            object.number_unless_zero("ttl", u64::from(result.ttl));
+        }),
+        Answer::SubRefresh(result) => reply.object("sub_refresh", |object| {
+            object.flag("expires", result.expires);
+            object.number_unless_zero("ttl", u64::from(result.ttl));
+        }),
+    }
+}
+
+fn encode_connect(result: &ConnectResult, object: &mut Object<'_>) {
+    object.string("client", &result.client);
+    object.string("version", &result.version);
+    object.flag("expires", result.expires);
+    object.number_unless_zero("ttl", u64::from(result.ttl));
+    object.payload("data", result.data.as_ref());
+    if !result.subs.is_empty() {
+        object.object("subs", |subs| {
+            for (channel, subscribe) in &result.subs {
+                subs.object(channel, |object| encode_subscribe(subscribe, object));
+            }
+        });
+    }
+    object.number_unless_zero("ping", u64::from(result.ping));
+    object.flag("pong", result.pong);
+    object.string_unless_empty("session", &result.session);
+    object.string_unless_empty("node", &result.node);
+    object.number_unless_zero("time", u64::try_from(result.time).unwrap_or(0));
+}
+
+fn encode_subscribe(result: &SubscribeResult, object: &mut Object<'_>) {
+    object.flag("expires", result.expires);
+    object.number_unless_zero("ttl", u64::from(result.ttl));
+    object.flag("recoverable", result.recoverable);
+    object.string_unless_empty("epoch", &result.epoch);
+    if !result.publications.is_empty() {
+        object.array("publications", &result.publications, encode_publication);
+    }
+    object.flag("recovered", result.recovered);
+    object.number_unless_zero("offset", result.offset);
+    object.flag("positioned", result.positioned);
+    object.payload("data", result.data.as_ref());
+    object.flag("was_recovering", result.was_recovering);
+}
+
+fn encode_push(push: &Push, message: &mut Vec<u8>) {
+    let mut reply = Object::begin(message);
+    reply.object("push", |object| {
+        object.string_unless_empty("channel", &push.channel);
+        match &push.body {
+            PushBody::Publication(publication) => object.object("pub", |object| encode_publication(publication, object)),
+            PushBody::Join(info) => object.object("join", |join| join.object("info", |object| encode_info(info, object))),
+            PushBody::Leave(info) => {
+                object.object("leave", |leave| leave.object("info", |object| encode_info(info, object)));
+            }
+            PushBody::Unsubscribe(unsubscribe) => object.object("unsubscribe", |object| {
+                object.number("code", u64::from(unsubscribe.code));
+                object.string("reason", &unsubscribe.reason);
+            }),
+            PushBody::Message(body) => object.object("message", |object| object.payload("data", Some(&body.data))),
+            PushBody::Subscribe(subscribed) => object.object("subscribe", |object| {
+                object.flag("recoverable", subscribed.recoverable);
+                object.string_unless_empty("epoch", &subscribed.epoch);
+                object.number_unless_zero("offset", subscribed.offset);
+                object.flag("positioned", subscribed.positioned);
+                object.payload("data", subscribed.data.as_ref());
+            }),
+            PushBody::Disconnect(disconnect) => object.object("disconnect", |object| {
+                object.number("code", u64::from(disconnect.code));
+                object.string("reason", &disconnect.reason);
+                object.flag("reconnect", disconnect.reconnect);
+            }),
+            PushBody::Refresh(refreshed) => object.object("refresh", |object| {
+                object.flag("expires", refreshed.expires);
+                object.number_unless_zero("ttl", u64::from(refreshed.ttl));
+            }),
+            PushBody::Unknown => {}
+        }
+    });
+    reply.end();
+}
+
+fn encode_publication(publication: &Publication, object: &mut Object<'_>) {
+    object.payload("data", Some(&publication.data));
+    if let Some(info) = &publication.info {
+        object.object("info", |object| encode_info(info, object));
+    }
+    object.number_unless_zero("offset", publication.offset);
+    if !publication.tags.is_empty() {
+        object.map("tags", &publication.tags);
+    }
+    object.string_unless_empty("epoch", &publication.epoch);
+}
+
+fn encode_info(info: &ClientInfo, object: &mut Object<'_>) {
+    object.string("user", &info.user);
+    object.string("client", &info.client);
+    object.payload("conn_info", info.conn_info.as_ref());
+    object.payload("chan_info", info.chan_info.as_ref());
+}
+
+/// Puts a newline between two objects of one message.
+fn separate(message: &mut Vec<u8>) {
+    if !message.is_empty() {
+        message.push(b'\n');
+    }
+}
+
+/// Writes one JSON object, key by key.
+struct Object<'a> {
+    out: &'a mut Vec<u8>,
+    empty: bool,
+}
+
+impl<'a> Object<'a> {
+    fn begin(out: &'a mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Self { out, empty: true }
+    }
+
+    fn end(self) {
+        self.out.push(b'}');
+    }
+
+    fn key(&mut self, key: &str) {
+        if !self.empty {
+            self.out.push(b',');
+        }
+        self.empty = false;
+        write_string(self.out, key);
+        self.out.push(b':');
+    }
+
+    fn raw(&mut self, key: &str, json: &[u8]) {
+        self.key(key);
+        self.out.extend_from_slice(json);
+    }
+
+    fn payload(&mut self, key: &str, payload: Option<&Payload>) {
+        match payload {
+            // An empty payload can only come from a protobuf peer; JSON has to say something in its place.
+            Some(payload) if payload.is_empty() => self.raw(key, b"null"),
+            Some(payload) => self.raw(key, payload.as_bytes()),
+            None => {}
+        }
+    }
+
+    fn string(&mut self, key: &str, value: &str) {
+        self.key(key);
+        write_string(self.out, value);
+    }
+
+    fn string_unless_empty(&mut self, key: &str, value: &str) {
+        if !value.is_empty() {
+            self.string(key, value);
+        }
+    }
+
+    fn number(&mut self, key: &str, value: u64) {
+        self.key(key);
+        write_json(self.out, &value);
+    }
+
+    fn number_unless_zero(&mut self, key: &str, value: u64) {
+        if value != 0 {
+            self.number(key, value);
+        }
+    }
+
+    /// Written only when it is set.
+    fn flag(&mut self, key: &str, value: bool) {
+        if value {
+            self.raw(key, b"true");
+        }
+    }
+
+    fn map(&mut self, key: &str, map: &BTreeMap<String, String>) {
+        self.key(key);
+        write_json(self.out, map);
+    }
+
+    fn serialized<T: Serialize>(&mut self, key: &str, value: &T) -> Result<(), serde_json::Error> {
+        self.key(key);
+        serde_json::to_writer(&mut *self.out, value)
+    }
+
+    fn object(&mut self, key: &str, body: impl FnOnce(&mut Object<'_>)) {
+        self.key(key);
+        let mut object = Object::begin(self.out);
+        body(&mut object);
+        object.end();
+    }
+
+    fn array<T>(&mut self, key: &str, items: &[T], write: fn(&T, &mut Object<'_>)) {
+        self.key(key);
+        self.out.push(b'[');
+        for (i, item) in items.iter().enumerate() {
+            if i > 0 {
+                self.out.push(b',');
+            }
+            let mut object = Object::begin(self.out);
+            write(item, &mut object);
+            object.end();
+        }
+        self.out.push(b']');
+    }
+}
+
+fn write_string(out: &mut Vec<u8>, text: &str) {
+    write_json(out, text);
+}
+
+fn write_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    serde_json::to_writer(out, value).expect("strings, numbers and maps of strings can always be written as JSON");
+}

@@ -1,0 +1,16 @@
+//! Bounds that the wire sets, not a configuration.
+
+/// A close frame's reason: a control frame carries at most 125 bytes, two of them the code (RFC 6455, 5.5).
+pub const CLOSE_REASON_BYTES_MAX: usize = 123;
+
+/// A control frame's payload (RFC 6455, 5.5).
+pub const CONTROL_PAYLOAD_BYTES_MAX: usize = 125;
+
+/// `connect.name`: what a client calls itself.
+pub const CLIENT_NAME_BYTES_MAX: usize = 16;
+
+/// `connect.version`: the version a client gives of itself.
+pub const CLIENT_VERSION_BYTES_MAX: usize = 64;
+
+/// Seconds in 365 days: the longest `ttl` a client is told. Some platforms keep timers in 32-bit milliseconds.
+pub const TTL_SECONDS_MAX: u64 = 365 * 24 * 60 * 60;

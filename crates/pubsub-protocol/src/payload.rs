@@ -1,0 +1,118 @@
+//! Application data: copied, shared, compared, never interpreted.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
+use serde_json::value::RawValue;
+
+/// A piece of application data that the protocol carries as it is.
+///
+/// In the JSON format it is the text of one JSON value; in protobuf it is any bytes. Cloning shares.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Payload(Arc<[u8]>);
+
+impl Payload {
+    /// Wraps bytes that are already in the format of the connection or publication they belong to.
+    ///
+    /// For JSON this must be the text of exactly one JSON value; see [`Payload::from_json`] to check it.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        Self(Arc::from(bytes))
+    }
+
+    /// Takes the text of one JSON value.
+    ///
+    /// # Errors
+    /// When `text` is not exactly one well-formed JSON value.
+    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+        let raw: &RawValue = serde_json::from_str(text)?;
+        Ok(Self::from_raw(raw))
+    }
+
+    /// Writes `value` as JSON.
+    ///
+    /// # Errors
+    /// When `value` cannot be written as JSON, as a map with keys that are not strings.
+    pub fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
+        Ok(Self(serde_json::to_vec(value)?.into()))
+    }
+
+    fn from_raw(raw: &RawValue) -> Self {
+        let text = raw.get().as_bytes();
+        // A newline separates messages on the wire. Inside a JSON value it can only be white space
+        // between tokens (strings escape theirs), so a blank in its place changes nothing.
+        if text.contains(&b'\n') || text.contains(&b'\r') {
+            return Self(text.iter().map(|&b| if b == b'\n' || b == b'\r' { b' ' } else { b }).collect());
+        }
+        Self(Arc::from(text))
+    }
+
+    /// The bytes, as they travel.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// How many bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is nothing in it. An empty payload is not a JSON value: only protobuf has it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Reads the payload as a JSON value of type `T`.
+    ///
+    /// # Errors
+    /// When the bytes are not JSON, or not of that shape.
+    pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.0)
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match std::str::from_utf8(&self.0) {
+            Ok(text) if text.len() <= 200 => write!(f, "Payload({text})"),
+            _ => write!(f, "Payload({} bytes)", self.0.len()),
+        }
+    }
+}
+
+impl Serialize for Payload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = std::str::from_utf8(&self.0).map_err(ser::Error::custom)?;
+        let raw: &RawValue = serde_json::from_str(text).map_err(ser::Error::custom)?;
+        raw.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer).map_err(D::Error::custom)?;
+        Ok(Self::from_raw(raw))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newline_between_tokens_does_not_reach_the_wire() {
+        let payload = Payload::from_json("{\n\"a\":\r\n\"x\\ny\"}").unwrap();
+        assert_eq!(payload.as_bytes(), b"{ \"a\":  \"x\\ny\"}");
+    }
+
+    #[test]
+    fn two_values_are_not_one_payload() {
+        assert!(Payload::from_json("1 2").is_err());
+        assert!(Payload::from_json("").is_err());
+    }
+}

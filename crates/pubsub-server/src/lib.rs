@@ -1,0 +1,1 @@
+//! A WebSocket pub/sub server that Centrifugo SDKs use unchanged.

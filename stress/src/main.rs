@@ -1,0 +1,2 @@
+//! The stress lab.
+fn main() {}
