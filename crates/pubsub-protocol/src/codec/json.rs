@@ -30,7 +30,10 @@ impl<'a> Lines<'a> {
         self.at
     }
 
-    pub(super) fn next_with<T>(&mut self, decode: fn(&[u8]) -> Result<T, DecodeError>) -> Option<Result<T, DecodeError>> {
+    pub(super) fn next_with<T>(
+        &mut self,
+        decode: fn(&[u8]) -> Result<T, DecodeError>,
+    ) -> Option<Result<T, DecodeError>> {
         if self.done {
             return None;
         }
@@ -287,8 +290,12 @@ fn encode_push(push: &Push, message: &mut Vec<u8>) {
     reply.object("push", |object| {
         object.string_unless_empty("channel", &push.channel);
         match &push.body {
-            PushBody::Publication(publication) => object.object("pub", |object| encode_publication(publication, object)),
-            PushBody::Join(info) => object.object("join", |join| join.object("info", |object| encode_info(info, object))),
+            PushBody::Publication(publication) => {
+                object.object("pub", |object| encode_publication(publication, object));
+            }
+            PushBody::Join(info) => {
+                object.object("join", |join| join.object("info", |object| encode_info(info, object)));
+            }
             PushBody::Leave(info) => {
                 object.object("leave", |leave| leave.object("info", |object| encode_info(info, object)));
             }
@@ -338,9 +345,10 @@ fn encode_info(info: &ClientInfo, object: &mut Object<'_>) {
     object.payload("chan_info", info.chan_info.as_ref());
 }
 
-/// Puts a newline between two objects of one message.
+/// Puts a newline between two objects of one message. What stands in front of the first one, as the head room of a
+/// frame, is none of its business.
 fn separate(message: &mut Vec<u8>) {
-    if !message.is_empty() {
+    if message.last() == Some(&b'}') {
         message.push(b'\n');
     }
 }
