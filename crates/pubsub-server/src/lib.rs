@@ -1,1 +1,3 @@
 //! A WebSocket pub/sub server that Centrifugo SDKs use unchanged.
+
+pub mod config;
