@@ -48,10 +48,11 @@ impl Format {
         }
     }
 
-    /// Appends `reply` to `message`, which may already hold others.
-    pub fn encode_reply(self, reply: &Reply, message: &mut Vec<u8>) {
+    /// Appends `reply` alone, with nothing to set it apart from what stands before it: the server sends each
+    /// reply in a frame of its own, so that frames can be shared, and `out` may begin with room for a header.
+    pub fn encode_reply(self, reply: &Reply, out: &mut Vec<u8>) {
         match self {
-            Self::Json => json::encode_reply(reply, message),
+            Self::Json => json::encode_reply(reply, out),
         }
     }
 

@@ -194,7 +194,6 @@ pub(super) fn decode_reply(line: &[u8]) -> Result<Reply, DecodeError> {
 }
 
 pub(super) fn encode_reply(reply: &Reply, message: &mut Vec<u8>) {
-    separate(message);
     match reply {
         Reply::Ping => message.extend_from_slice(b"{}"),
         Reply::Push(push) => encode_push(push, message),
@@ -345,7 +344,7 @@ fn encode_info(info: &ClientInfo, object: &mut Object<'_>) {
     object.payload("chan_info", info.chan_info.as_ref());
 }
 
-/// Puts a newline between two objects of one message. What stands in front of the first one, as the head room of a
+/// Puts a newline between two commands of one message. What stands in front of the first one, as the head room of a
 /// frame, is none of its business.
 fn separate(message: &mut Vec<u8>) {
     if message.last() == Some(&b'}') {
