@@ -2,7 +2,13 @@
 //!
 //! - `rules`: each sentence of RFC 6455 that a frame can break, kept and broken
 //! - `memory`: what is kept, for how long, and never more
+//! - `cuts`: the same is seen however a stream is cut, and garbage is refused within bounds
+//! - `differential`: tungstenite reads what we write, writes what we read, refuses what we refuse
+//! - `conversation`: legal conversations made up by chance, for the two above
 
+mod conversation;
+mod cuts;
+mod differential;
 mod memory;
 mod rules;
 

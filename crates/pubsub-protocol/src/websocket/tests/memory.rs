@@ -3,7 +3,7 @@
 use super::*;
 
 /// What a decoder with something unfinished holds, besides the bytes themselves.
-const KEPT_BYTES: usize = 56;
+pub(super) const KEPT_BYTES: usize = 56;
 
 fn server() -> Decoder {
     Decoder::new(Role::Server, LIMIT)
