@@ -263,9 +263,7 @@ impl Kept {
         new: &[u8],
         message_bytes_max: u32,
     ) -> Result<Option<Found>, Violation> {
-        if missing == header.payload_bytes
-            && let Some(kind) = header.opcode.begins()
-        {
+        if let Some(kind) = header.opcode.begins() {
             self.message = Some(kind);
         }
         // A frame that is not the last one is followed by more, up to the limit.
@@ -326,7 +324,7 @@ impl Kept {
 
 /// Whether this frame, once it is here, is all there is to an event.
 fn is_whole_by_itself(header: Header) -> bool {
-    header.opcode.is_control() || header.fin && header.opcode != Opcode::Continuation
+    header.fin && header.opcode != Opcode::Continuation
 }
 
 impl Default for Stage {
@@ -343,5 +341,20 @@ impl Opcode {
             Self::Binary => Some(MessageKind::Binary),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_known_to_be_utf8_is_not_looked_at_again() {
+        // Otherwise a message of many small fragments, each ending inside a character, costs the square of its length.
+        let mut decoder = Decoder::new(Role::Client, 100);
+        decoder.decode(&mut [0x01, 5, b'a', b'b', b'c', b'd', 0xE2]).unwrap();
+        assert_eq!(decoder.kept.as_ref().unwrap().utf8_bytes, 4);
+        decoder.decode(&mut [0x00, 3, 0x80, 0x93, 0xE2]).unwrap();
+        assert_eq!(decoder.kept.as_ref().unwrap().utf8_bytes, 7);
     }
 }

@@ -110,6 +110,42 @@ fn nothing_is_kept_once_a_message_is_done_with() {
 }
 
 #[test]
+fn a_message_that_was_handed_out_is_not_under_way() {
+    let mut bytes = frame(Opcode::Text, true, b"handed out of the box");
+    let (first, rest) = bytes.split_at_mut(10);
+    let mut decoder = server();
+    feed(&mut decoder, first, &mut vec![]).unwrap();
+    assert!(decoder.decode(rest).unwrap().event.is_some());
+    assert_ne!(decoder.heap_bytes(), 0, "the event may be looked at until the next call");
+    assert!(!decoder.is_mid_message());
+    decoder.decode(&mut []).unwrap();
+    assert_eq!(decoder.heap_bytes(), 0);
+}
+
+#[test]
+fn nothing_is_kept_after_a_violation_or_a_close_frame() {
+    let begun = frame(Opcode::Text, false, &[b'a'; 1000]);
+    for bad in [frame(Opcode::Text, true, b"x"), frame(Opcode::Continuation, true, b"\xff")] {
+        let mut decoder = server();
+        feed(&mut decoder, &begun, &mut vec![]).unwrap();
+        feed(&mut decoder, &bad, &mut vec![]).unwrap_err();
+        assert_eq!(decoder.heap_bytes(), 0);
+    }
+    for close in [vec![], close_payload(1000, "bye")] {
+        let close = frame(Opcode::Close, true, &close);
+        for cut in 0..close.len() {
+            let mut decoder = server();
+            let mut seen = vec![];
+            feed(&mut decoder, &begun, &mut seen).unwrap();
+            feed(&mut decoder, &close[..cut], &mut seen).unwrap();
+            feed(&mut decoder, &close[cut..], &mut seen).unwrap();
+            assert_eq!(seen.len(), 1);
+            assert_eq!(decoder.heap_bytes(), 0);
+        }
+    }
+}
+
+#[test]
 fn a_flood_of_control_frames_inside_a_message_keeps_nothing_of_them() {
     let mut decoder = server();
     let mut seen = vec![];
