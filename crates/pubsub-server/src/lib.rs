@@ -1,3 +1,4 @@
 //! A WebSocket pub/sub server that Centrifugo SDKs use unchanged.
 
+pub mod channel;
 pub mod config;
