@@ -6,25 +6,44 @@
 //!
 //! The keys and their defaults are those of Centrifugo v6 wherever it has them.
 
-// The loader that reads through these comes with the next commits.
-#![allow(dead_code)]
-
+mod apply;
 pub mod channel;
+mod check;
+mod choice;
 pub mod client;
+mod describe;
 mod duration;
+mod exposure;
+mod foreign;
 pub mod http;
+mod inventory;
+mod layer;
+mod load;
+mod nearest;
+mod pattern;
+mod problem;
 pub mod process;
+mod raw;
+mod report;
+mod secret;
 mod section;
+mod stock;
+mod tls;
 mod value;
-
-use std::time::Duration;
 
 pub use channel::{ChannelConfig, Namespace, NamespaceOptions, PublicationDataFormat, RecoveryMode};
 pub use client::{ClientConfig, PersonalChannelConfig, SubscriptionTokenConfig, TokenConfig};
+pub use describe::{Notation, default_config, help, markdown};
+pub use duration::parse as parse_duration;
 pub use http::{EchoConfig, EndpointConfig, ErrorMode, HttpApiConfig, HttpServerConfig, TlsConfig, WebsocketConfig};
+pub use layer::{CONFIG_VARIABLE, FlagValue};
+pub use load::{Loaded, Sources};
+pub use pattern::Pattern;
+pub use problem::{Origin, Problem, Problems};
 pub use process::{EngineConfig, EngineKind, LogConfig, LogFormat, LogLevel, NodeConfig, ShutdownConfig};
+pub use secret::Secret;
 use section::section;
-pub use value::{Pattern, Secret};
+pub use tls::KeyPair;
 
 section! {
     /// Everything the server may be told. Read once at the start, then never changed.
@@ -53,30 +72,5 @@ section! {
         node: NodeConfig = NodeConfig::default();
         /// A plain WebSocket echo on `/echo`.
         echo: EchoConfig = EchoConfig::default();
-    }
-}
-
-impl Config {
-    /// What runs when nothing is configured: on loopback only, open to everyone there, with history, recovery, presence
-    /// and join/leave in every channel, so that a newcomer's first client and first `curl` work.
-    #[must_use]
-    pub fn open_default() -> Self {
-        let mut config = Self::default();
-        config.client.insecure = true;
-        config.client.allowed_origins = vec!["*".to_owned()];
-        config.http_api.insecure = true;
-        // No namespaces: every name is a channel, also `chat:1`.
-        config.channel.namespace_boundary = String::new();
-        config.channel.without_namespace = NamespaceOptions {
-            // As many as one recovery may return.
-            history_size: config.client.recovery_max_publication_limit,
-            history_ttl: Duration::from_secs(5 * 60),
-            force_recovery: true,
-            presence: true,
-            join_leave: true,
-            force_push_join_leave: true,
-            ..NamespaceOptions::default()
-        };
-        config
     }
 }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::choice::choice;
+use super::pattern::Pattern;
 use super::section::{Items, Later, Meta, Visitor, Walk, section};
-use super::value::{Pattern, choice};
 
 const YEAR: u64 = 365 * 24 * 3_600_000;
 
@@ -156,7 +157,7 @@ choice! {
     pub enum RecoveryMode {
         /// Every publication that was missed.
         #[default]
-        Stream = "stream",
+        Stream = "stream" | "",
         /// The newest publication only.
         Cache = "cache",
     }

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::pattern::Pattern;
+use super::secret::Secret;
 use super::section::{Later, section};
-use super::value::{Pattern, Secret};
 
 const HOUR: u64 = 3_600_000;
 const DAY: u64 = 24 * HOUR;
@@ -83,10 +84,12 @@ section! {
     pub struct TokenConfig {
         /// Secret of HS256, HS384 and HS512. Empty: such tokens are refused.
         hmac_secret_key: Option<Secret> = None;
-        /// File whose content is the secret; instead of `hmac_secret_key`.
+        /// File whose content is the secret (without a newline at its end); instead of `hmac_secret_key`.
         hmac_secret_key_file: Option<PathBuf> = None => ours;
         /// The secret before the current one, believed while clients change over.
         hmac_previous_secret_key: Option<Secret> = None;
+        /// File whose content is that secret; instead of `hmac_previous_secret_key`.
+        hmac_previous_secret_key_file: Option<PathBuf> = None => ours;
         /// Unix time in seconds until which `hmac_previous_secret_key` is believed. 0: always.
         hmac_previous_secret_key_valid_until: u64 = 0;
         /// Public key, PEM, for RS256, RS384 and RS512.

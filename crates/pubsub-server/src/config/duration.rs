@@ -13,9 +13,10 @@ const UNITS: [(&str, u64); 7] = [
     ("ns", 1),
 ];
 
-/// Reads one or more numbers, each followed by its unit. `0` needs none; `-1` is how Centrifugo says "off" and reads as
+/// Reads a duration: one or more numbers, each followed by its unit. `0` needs none; `-1` is how Centrifugo says "off" and reads as
 /// zero, like any other way to write minus one of something.
-pub(crate) fn parse(text: &str) -> Option<Duration> {
+#[must_use]
+pub fn parse(text: &str) -> Option<Duration> {
     if matches!(text, "0" | "-1" | "-1s" | "-1ms" | "-1ns") {
         return Some(Duration::ZERO);
     }

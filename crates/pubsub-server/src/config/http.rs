@@ -4,8 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::choice::choice;
+use super::secret::Secret;
 use super::section::{Later, section};
-use super::value::{Secret, choice};
 
 /// Enough for a herd of reconnecting clients: with the usual 128 a third of them wait a second for their SYN to be
 /// repeated (measured, `docs/architecture.md`).
@@ -23,7 +24,7 @@ section! {
         /// Address of the internal listener. Empty: the same as `address`.
         internal_address: Option<IpAddr> = None;
         /// Port of the internal listener, which takes the HTTP API, metrics and health away from the public port.
-        /// Empty: no internal listener, all on `port`.
+        /// Empty: the same as `port`. With neither address nor port of its own there is no internal listener.
         internal_port: Option<u16> = None;
         /// TLS for both listeners.
         tls: TlsConfig = TlsConfig::default();
@@ -51,10 +52,11 @@ impl HttpServerConfig {
     /// Where the internal listener binds, if there is one of its own.
     #[must_use]
     pub fn internal_addr(&self) -> Option<SocketAddr> {
-        let port = self.internal_port?;
-        let address = SocketAddr::new(self.internal_address.unwrap_or(self.address), port);
-        // The same fixed place twice is one listener; port 0 twice is two free ports.
-        (port == 0 || address != self.public_addr()).then_some(address)
+        let address = self.internal_address.unwrap_or(self.address);
+        let port = self.internal_port.unwrap_or(self.port);
+        // The same fixed place twice is one listener; two times "any free port" are two.
+        let same = address == self.address && port == self.port && self.internal_port != Some(0);
+        (!same).then_some(SocketAddr::new(address, port))
     }
 }
 
@@ -90,9 +92,9 @@ section! {
         /// Offer permessage-deflate.
         compression: bool = false => later(Later::Warn("messages are sent uncompressed"));
         /// Smallest message to compress, in bytes. 0: all.
-        compression_min_size: usize = 0 => later(Later::Warn("messages are sent uncompressed"));
+        compression_min_size: usize = 0;
         /// Effort of compression, from 1 (fast) to 9 (small).
-        compression_level: u32 = 1 => between(1, 9), later(Later::Warn("messages are sent uncompressed"));
+        compression_level: u32 = 1 => between(1, 9);
     }
 }
 
@@ -105,7 +107,7 @@ section! {
         handler_prefix: String = "/api".to_owned();
         /// Key that every request must show (`X-API-Key: KEY`). Empty: no request is let in, unless `http_api.insecure`.
         key: Option<Secret> = None;
-        /// File whose first line is the key; instead of `key`, for secrets that are mounted as files.
+        /// File whose content is the key (without a newline at its end); instead of `key`.
         key_file: Option<PathBuf> = None => ours;
         /// Keep the API on the public port although there is an internal one.
         external: bool = false;

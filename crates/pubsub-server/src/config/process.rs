@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::choice::choice;
 use super::section::section;
-use super::value::choice;
 
 section! {
     /// `log`: what is logged, and where.
@@ -64,6 +64,7 @@ choice! {
         /// In this process.
         #[default]
         Memory = "memory",
+        ; later "redis", "redisnats", "nats", "postgres"
     }
 }
 
@@ -73,7 +74,7 @@ section! {
         /// Time to drain all connections; then the process ends regardless.
         timeout: Duration = Duration::from_secs(30) => between(0, 3_600_000);
         /// Time over which the closing of connections is spread, so that not all of them come back to the other nodes in
-        /// the same moment. Less than `timeout`. 0: all at once.
+        /// the same moment. Less than `timeout`; unless set, at most half of it. 0: all at once.
         spread: Duration = Duration::from_secs(5) => ours, between(0, 3_600_000);
     }
 }

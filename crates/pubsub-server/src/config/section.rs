@@ -93,8 +93,6 @@ pub(crate) trait Walk {
 
 /// A list whose items are sections.
 pub(crate) trait Items {
-    /// How many there are.
-    fn len(&self) -> usize;
     /// Makes the list `len` long; new items have their defaults.
     fn resize(&mut self, len: usize);
     /// Goes over the keys of one item.
@@ -102,10 +100,6 @@ pub(crate) trait Items {
 }
 
 impl<T: Default + Clone + Walk> Items for Vec<T> {
-    fn len(&self) -> usize {
-        Vec::len(self)
-    }
-
     fn resize(&mut self, len: usize) {
         Vec::resize(self, len, T::default());
     }

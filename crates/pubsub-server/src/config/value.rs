@@ -2,52 +2,13 @@
 //! be, and how it is printed. A string is accepted wherever a number or a boolean is due, as Centrifugo does: variables
 //! and flags know nothing else.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::duration;
+use super::raw::Raw;
 use super::section::{Meta, Visitor, Walk};
-
-/// A value as a file, a variable or a flag gives it, before its key says what it should be.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Raw {
-    /// `null`: as if the key were not there.
-    Null,
-    /// `true` or `false`.
-    Bool(bool),
-    /// A whole number.
-    Integer(i128),
-    /// A number with a fraction.
-    Float(f64),
-    /// A string.
-    Text(String),
-    /// A list.
-    List(Vec<Raw>),
-    /// Keys and values, in the order of the file.
-    Map(Vec<(String, Raw)>),
-}
-
-impl fmt::Display for Raw {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Null => f.write_str("null"),
-            Self::Bool(value) => write!(f, "{value}"),
-            Self::Integer(value) => write!(f, "{value}"),
-            Self::Float(value) => write!(f, "{value}"),
-            Self::Text(text) => write!(f, "{text:?}"),
-            Self::List(_) => f.write_str("a list"),
-            Self::Map(_) => f.write_str("a section"),
-        }
-    }
-}
-
-impl From<&str> for Raw {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
 
 /// One kind of value.
 pub(crate) trait Scalar: Sized {
@@ -66,7 +27,6 @@ pub(crate) trait Value {
     fn set(&mut self, raw: &Raw, meta: &Meta) -> Result<(), String>;
     fn show(&self) -> Raw;
     fn allowed(&self, meta: &Meta) -> String;
-    fn is_secret(&self) -> bool;
 }
 
 impl<T: Scalar> Value for T {
@@ -82,10 +42,6 @@ impl<T: Scalar> Value for T {
     fn allowed(&self, meta: &Meta) -> String {
         T::allowed(meta)
     }
-
-    fn is_secret(&self) -> bool {
-        T::SECRET
-    }
 }
 
 impl<T: Scalar> Walk for T {
@@ -95,7 +51,7 @@ impl<T: Scalar> Walk for T {
 }
 
 /// "expected …, got …": the words of every refusal.
-fn expected<T: Scalar>(raw: &Raw, meta: &Meta) -> String {
+pub(crate) fn expected<T: Scalar>(raw: &Raw, meta: &Meta) -> String {
     if T::SECRET {
         format!("expected {}", T::allowed(meta))
     } else {
@@ -307,146 +263,3 @@ impl Scalar for Vec<String> {
         "a list of strings".to_owned()
     }
 }
-
-/// A string that must not be seen: `Debug` and every report leave it out.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Hides a string.
-    #[must_use]
-    pub fn new(secret: impl Into<String>) -> Self {
-        Self(secret.into())
-    }
-
-    /// The string itself; not for logs.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<secret>")
-    }
-}
-
-impl Scalar for Secret {
-    const SECRET: bool = true;
-
-    fn parse(raw: &Raw, meta: &Meta) -> Result<Self, String> {
-        String::parse(raw, meta).map(Self).map_err(|_| expected::<Self>(raw, meta))
-    }
-
-    fn show(&self) -> Raw {
-        Raw::from("<secret>")
-    }
-
-    fn allowed(_: &Meta) -> String {
-        "a string".to_owned()
-    }
-}
-
-/// A regular expression, compiled when the configuration is read. It may match anywhere: anchor it with `^` and `$`.
-#[derive(Clone)]
-pub struct Pattern(regex::Regex);
-
-impl Pattern {
-    /// Compiles it.
-    ///
-    /// # Errors
-    /// What the expression's syntax does not allow.
-    pub fn new(pattern: &str) -> Result<Self, regex::Error> {
-        regex::Regex::new(pattern).map(Self)
-    }
-
-    /// Whether it matches somewhere in `text`.
-    #[must_use]
-    pub fn is_match(&self, text: &str) -> bool {
-        self.0.is_match(text)
-    }
-
-    /// The expression as it was written.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        self.0.as_str()
-    }
-}
-
-impl fmt::Debug for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "/{}/", self.as_str())
-    }
-}
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
-
-impl Eq for Pattern {}
-
-impl Scalar for Pattern {
-    fn parse(raw: &Raw, meta: &Meta) -> Result<Self, String> {
-        let Raw::Text(text) = raw else { return Err(expected::<Self>(raw, meta)) };
-        Self::new(text).map_err(|error| {
-            // The library draws the place over several lines; its last one says what is wrong.
-            let error = error.to_string();
-            let what = error.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned();
-            format!("{text:?} is not a regular expression: {what}")
-        })
-    }
-
-    fn show(&self) -> Raw {
-        Raw::from(self.as_str())
-    }
-
-    fn allowed(_: &Meta) -> String {
-        "a regular expression".to_owned()
-    }
-}
-
-/// Declares an enum of which a file names one variant: `Variant = "name"`.
-macro_rules! choice {
-    (
-        $(#[$attribute:meta])+
-        pub enum $name:ident { $($(#[$note:meta])+ $variant:ident = $text:literal),+ $(,)? }
-    ) => {
-        $(#[$attribute])+
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub enum $name { $($(#[$note])+ $variant),+ }
-
-        impl $name {
-            /// The name it has in a configuration.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-        }
-
-        impl $crate::config::value::Scalar for $name {
-            fn parse(
-                raw: &$crate::config::value::Raw,
-                meta: &$crate::config::section::Meta,
-            ) -> Result<Self, String> {
-                match raw {
-                    $($crate::config::value::Raw::Text(text) if text == $text => Ok(Self::$variant),)+
-                    _ => Err(format!("expected {}, got {raw}", Self::allowed(meta))),
-                }
-            }
-
-            fn show(&self) -> $crate::config::value::Raw {
-                $crate::config::value::Raw::from(self.as_str())
-            }
-
-            fn allowed(_: &$crate::config::section::Meta) -> String {
-                let names: &[&str] = &[$($text),+];
-                let names: Vec<_> = names.iter().map(|name| format!("{name:?}")).collect();
-                format!("one of {}", names.join(", "))
-            }
-        }
-    };
-}
-pub(crate) use choice;
