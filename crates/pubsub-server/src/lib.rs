@@ -12,3 +12,4 @@ pub fn run(config: config::Config) -> anyhow::Result<()> {
     let config::Config { http_server, .. } = config;
     anyhow::bail!("this build has no server yet to listen on {}", http_server.public_addr())
 }
+pub mod token;
