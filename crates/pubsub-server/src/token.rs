@@ -17,16 +17,17 @@ pub mod signer;
 #[cfg(test)]
 mod tests;
 
-use regex::Regex;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 pub use claims::{ConnectClaims, Overrides, SubClaims, SubscribeClaims};
-pub use keys::{KeyError, KeyProblem, TokenConfig};
+pub use keys::{KeyError, KeyProblem};
 pub use signer::Signer;
 
 use claims::Registered;
 use keys::Keys;
+
+use crate::config::{Pattern, TokenConfig};
 
 /// How far ahead of our clock `nbf` may lie, in seconds.
 ///
@@ -77,10 +78,10 @@ impl Verifier {
     pub fn new(config: &TokenConfig) -> Result<Self, KeyError> {
         let mut problems = Vec::new();
         let keys = Keys::read(config, &mut problems);
-        let audience = Expected::read("audience", &config.audience, &config.audience_regex, &mut problems);
-        let issuer = Expected::read("issuer", &config.issuer, &config.issuer_regex, &mut problems);
+        let audience = Expected::read(&config.audience, &config.audience_regex, "audience_regex", &mut problems);
+        let issuer = Expected::read(&config.issuer, &config.issuer_regex, "issuer_regex", &mut problems);
         KeyError::unless_empty(problems)?;
-        let user_claim = Some(config.user_id_claim.clone()).filter(|claim| !claim.is_empty());
+        let user_claim = config.user_id_claim.clone();
         Ok(Self { keys, audience, issuer, user_claim, times_count: true })
     }
 
@@ -179,24 +180,23 @@ impl Verifier {
 #[derive(Debug)]
 enum Expected {
     Exactly(String),
-    Matching(Regex),
+    Matching(Pattern),
 }
 
 impl Expected {
-    fn read(key: &'static str, exactly: &str, pattern: &str, problems: &mut Vec<KeyProblem>) -> Option<Self> {
-        let regex_key = if key == "audience" { "audience_regex" } else { "issuer_regex" };
+    fn read(
+        exactly: &Option<String>,
+        pattern: &Option<Pattern>,
+        pattern_key: &'static str,
+        problems: &mut Vec<KeyProblem>,
+    ) -> Option<Self> {
         match (exactly, pattern) {
-            ("", "") => None,
-            (exactly, "") => Some(Self::Exactly(exactly.to_owned())),
-            ("", pattern) => match Regex::new(pattern) {
-                Ok(regex) => Some(Self::Matching(regex)),
-                Err(error) => {
-                    problems.push(KeyProblem::new(regex_key, format!("not a regular expression: {error}")));
-                    None
-                }
-            },
-            _ => {
-                problems.push(KeyProblem::new(regex_key, format!("set together with {key}: keep one of the two")));
+            (None, None) => None,
+            (Some(exactly), None) => Some(Self::Exactly(exactly.clone())),
+            (None, Some(pattern)) => Some(Self::Matching(pattern.clone())),
+            (Some(_), Some(_)) => {
+                let message = "set together with the exact value: keep one of the two".to_owned();
+                problems.push(KeyProblem { key: pattern_key, message });
                 None
             }
         }

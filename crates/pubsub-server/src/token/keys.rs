@@ -10,33 +10,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, crypto, decode_header};
 use serde_json::value::RawValue;
 
 use super::{TokenError, invalid};
-
-/// Keys and expectations, named as in the configuration. An empty text means "not set".
-#[derive(Clone, Debug, Default)]
-pub struct TokenConfig {
-    /// Secret for HS256, HS384 and HS512.
-    pub hmac_secret_key: String,
-    /// The secret before that, so that tokens already handed out outlive a change of secret.
-    pub hmac_previous_secret_key: String,
-    /// Until when (seconds since 1970) the previous secret is accepted. 0: as long as it is configured.
-    pub hmac_previous_secret_key_valid_until: i64,
-    /// PEM of a public RSA key of 2048 to 8192 bits, for RS256, RS384 and RS512.
-    pub rsa_public_key: String,
-    /// PEM of a public key on P-256 (then for ES256) or P-384 (then for ES384).
-    pub ecdsa_public_key: String,
-    /// PEM of a public Ed25519 key, for EdDSA.
-    pub eddsa_public_key: String,
-    /// What `aud` must be, or contain if it is a list.
-    pub audience: String,
-    /// The same as a pattern, found anywhere unless anchored by `^` and `$`. Not together with `audience`.
-    pub audience_regex: String,
-    /// What `iss` must be.
-    pub issuer: String,
-    /// The same as a pattern, found anywhere unless anchored by `^` and `$`. Not together with `issuer`.
-    pub issuer_regex: String,
-    /// The claim that holds the user's id, if not `sub`.
-    pub user_id_claim: String,
-}
+use crate::config::{Secret, TokenConfig};
 
 /// One mistake in the configuration of tokens.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,12 +20,6 @@ pub struct KeyProblem {
     pub key: &'static str,
     /// What is wrong and what is allowed.
     pub message: String,
-}
-
-impl KeyProblem {
-    pub(super) fn new(key: &'static str, message: impl Into<String>) -> Self {
-        Self { key, message: message.into() }
-    }
 }
 
 /// All mistakes in the configuration of tokens.
@@ -105,16 +73,19 @@ impl Key {
 pub(super) struct Keys(Vec<Key>);
 
 impl Keys {
-    pub(super) fn read(config: &TokenConfig, problems: &mut Vec<KeyProblem>) -> Self {
+    pub(super) fn read<'a>(config: &'a TokenConfig, problems: &mut Vec<KeyProblem>) -> Self {
         let mut keys = Vec::new();
-        keys.extend(hmac("hmac_secret_key", &config.hmac_secret_key, problems));
-        if let Some(mut key) = hmac("hmac_previous_secret_key", &config.hmac_previous_secret_key, problems) {
-            key.valid_until = Some(config.hmac_previous_secret_key_valid_until).filter(|&until| until != 0);
+        let secret = |secret: &'a Option<Secret>| secret.as_ref().map(Secret::expose);
+        keys.extend(read("hmac_secret_key", secret(&config.hmac_secret_key), hmac, problems));
+        let previous = secret(&config.hmac_previous_secret_key);
+        if let Some(mut key) = read("hmac_previous_secret_key", previous, hmac, problems) {
+            let until = config.hmac_previous_secret_key_valid_until;
+            key.valid_until = (until != 0).then(|| i64::try_from(until).unwrap_or(i64::MAX));
             keys.push(key);
         }
-        keys.extend(public("rsa_public_key", &config.rsa_public_key, rsa, problems));
-        keys.extend(public("ecdsa_public_key", &config.ecdsa_public_key, ecdsa, problems));
-        keys.extend(public("eddsa_public_key", &config.eddsa_public_key, ed25519, problems));
+        keys.extend(read("rsa_public_key", config.rsa_public_key.as_deref(), rsa, problems));
+        keys.extend(read("ecdsa_public_key", config.ecdsa_public_key.as_deref(), ecdsa, problems));
+        keys.extend(read("eddsa_public_key", config.eddsa_public_key.as_deref(), eddsa, problems));
         Self(keys)
     }
 
@@ -150,31 +121,27 @@ impl Keys {
     }
 }
 
-fn hmac(name: &'static str, secret: &str, problems: &mut Vec<KeyProblem>) -> Option<Key> {
-    if secret.is_empty() {
-        return None;
-    }
-    if secret.contains("-----BEGIN ") {
-        // Everybody may know a public key: with it as the secret, everybody could make tokens.
-        problems.push(KeyProblem::new(
-            name,
-            "this is a PEM key, not a secret: it belongs into one of the *_public_key options",
-        ));
-        return None;
-    }
-    Some(Key::new(DecodingKey::from_secret(secret.as_bytes()), HMAC))
-}
-
-fn public(
+fn read(
     name: &'static str,
-    pem: &str,
-    read: fn(&[u8]) -> Result<Key, String>,
+    text: Option<&str>,
+    read: fn(&str) -> Result<Key, String>,
     problems: &mut Vec<KeyProblem>,
 ) -> Option<Key> {
-    if pem.is_empty() {
-        return None;
+    let text = text.filter(|text| !text.is_empty())?;
+    read(text).map_err(|message| problems.push(KeyProblem { key: name, message })).ok()
+}
+
+fn hmac(secret: &str) -> Result<Key, String> {
+    if secret.contains("-----BEGIN ") {
+        // Everybody may know a public key: with it as the secret, everybody could make tokens.
+        return Err("this is a PEM key, not a secret: it belongs into one of the *_public_key options".to_owned());
     }
-    let key = if pem.contains("PRIVATE KEY-----") {
+    Ok(Key::new(DecodingKey::from_secret(secret.as_bytes()), HMAC))
+}
+
+/// Refuses what a PEM file may hold instead of a public key.
+fn public(pem: &str) -> Result<&[u8], String> {
+    if pem.contains("PRIVATE KEY-----") {
         Err("this is a private key: the server needs the public one only, and is the wrong place for the other"
             .to_owned())
     } else if pem.contains("-----BEGIN CERTIFICATE-----") {
@@ -182,13 +149,12 @@ fn public(
     } else if !pem.contains("PUBLIC KEY-----") {
         Err("not a PEM: it must begin with -----BEGIN PUBLIC KEY-----, line breaks included".to_owned())
     } else {
-        read(pem.as_bytes())
-    };
-    key.map_err(|message| problems.push(KeyProblem::new(name, message))).ok()
+        Ok(pem.as_bytes())
+    }
 }
 
-fn rsa(pem: &[u8]) -> Result<Key, String> {
-    let key = DecodingKey::from_rsa_pem(pem).map_err(|_| "not a public RSA key".to_owned())?;
+fn rsa(pem: &str) -> Result<Key, String> {
+    let key = DecodingKey::from_rsa_pem(public(pem)?).map_err(|_| "not a public RSA key".to_owned())?;
     let bytes = key.try_get_as_bytes().ok().and_then(|der| PublicKey::from_der(der).ok()).map(|key| key.modulus_len());
     if !bytes.is_some_and(|bytes| (2048..=8192).contains(&(bytes * 8))) {
         return Err("not a public RSA key of 2048 to 8192 bits".to_owned());
@@ -196,9 +162,10 @@ fn rsa(pem: &[u8]) -> Result<Key, String> {
     Ok(Key::new(key, RSA))
 }
 
-fn ecdsa(pem: &[u8]) -> Result<Key, String> {
+fn ecdsa(pem: &str) -> Result<Key, String> {
     const ALLOWED: &str = "must be on P-256 (for ES256) or P-384 (for ES384)";
-    let key = DecodingKey::from_ec_pem(pem).map_err(|_| format!("not a public elliptic curve key: it {ALLOWED}"))?;
+    let key =
+        DecodingKey::from_ec_pem(public(pem)?).map_err(|_| format!("not a public elliptic curve key: it {ALLOWED}"))?;
     if fits(&key, &ECDSA_P256_SHA256_FIXED) {
         Ok(Key::new(key, &[Algorithm::ES256]))
     } else if fits(&key, &ECDSA_P384_SHA384_FIXED) {
@@ -208,8 +175,8 @@ fn ecdsa(pem: &[u8]) -> Result<Key, String> {
     }
 }
 
-fn ed25519(pem: &[u8]) -> Result<Key, String> {
-    let key = DecodingKey::from_ed_pem(pem).map_err(|_| "not a public Ed25519 key".to_owned())?;
+fn eddsa(pem: &str) -> Result<Key, String> {
+    let key = DecodingKey::from_ed_pem(public(pem)?).map_err(|_| "not a public Ed25519 key".to_owned())?;
     if !fits(&key, &ED25519) {
         return Err("a damaged Ed25519 key".to_owned());
     }

@@ -9,6 +9,7 @@ use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED2551
 use serde_json::{Value, json};
 
 use super::*;
+use crate::config::Secret;
 
 const SECRET: &str = "secret";
 /// A moment in 2026; the tokens of the fixtures expire in 2100.
@@ -29,15 +30,28 @@ fn foreign(algorithm: &str) -> &'static str {
     line.and_then(|line| line.split(' ').nth(1)).expect("the fixture has this algorithm")
 }
 
+fn secret(text: &str) -> Option<Secret> {
+    Some(Secret::new(text))
+}
+
+/// As the configuration reads it: an empty text is none.
+fn text(text: &str) -> Option<String> {
+    Some(text.to_owned()).filter(|text| !text.is_empty())
+}
+
+fn pattern(pattern: &str) -> Option<Pattern> {
+    text(pattern).map(|pattern| Pattern::new(&pattern).unwrap())
+}
+
 fn with_secret() -> TokenConfig {
-    TokenConfig { hmac_secret_key: SECRET.into(), ..TokenConfig::default() }
+    TokenConfig { hmac_secret_key: secret(SECRET), ..TokenConfig::default() }
 }
 
 fn with_everything() -> TokenConfig {
     TokenConfig {
-        rsa_public_key: RSA.into(),
-        ecdsa_public_key: P256.into(),
-        eddsa_public_key: ED25519.into(),
+        rsa_public_key: Some(RSA.into()),
+        ecdsa_public_key: Some(P256.into()),
+        eddsa_public_key: Some(ED25519.into()),
         ..with_secret()
     }
 }
@@ -77,12 +91,12 @@ fn tokens_of_every_algorithm_made_by_another_implementation_verify() {
     let config = |key: &str| {
         let mut config = TokenConfig::default();
         match key {
-            "hmac" => config.hmac_secret_key = SECRET.into(),
-            "rsa" => config.rsa_public_key = RSA.into(),
-            "rsa pkcs1" => config.rsa_public_key = RSA_PKCS1.into(),
-            "p256" => config.ecdsa_public_key = P256.into(),
-            "p384" => config.ecdsa_public_key = P384.into(),
-            "ed25519" => config.eddsa_public_key = ED25519.into(),
+            "hmac" => config.hmac_secret_key = secret(SECRET),
+            "rsa" => config.rsa_public_key = Some(RSA.into()),
+            "rsa pkcs1" => config.rsa_public_key = Some(RSA_PKCS1.into()),
+            "p256" => config.ecdsa_public_key = Some(P256.into()),
+            "p384" => config.ecdsa_public_key = Some(P384.into()),
+            "ed25519" => config.eddsa_public_key = Some(ED25519.into()),
             "everything" => config = with_everything(),
             other => unreachable!("{other}"),
         }
@@ -127,9 +141,9 @@ fn fresh_keys_of_every_kind_sign_and_verify_and_no_other_key_does() {
     ];
     let ed = [KeyPair::generate_for(&PKCS_ED25519).unwrap(), KeyPair::generate_for(&PKCS_ED25519).unwrap()];
     let rsa = [KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap(), KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap()];
-    let ec_config = |pem: String| TokenConfig { ecdsa_public_key: pem, ..TokenConfig::default() };
-    let ed_config = |pem: String| TokenConfig { eddsa_public_key: pem, ..TokenConfig::default() };
-    let rsa_config = |pem: String| TokenConfig { rsa_public_key: pem, ..TokenConfig::default() };
+    let ec_config = |pem: String| TokenConfig { ecdsa_public_key: Some(pem), ..TokenConfig::default() };
+    let ed_config = |pem: String| TokenConfig { eddsa_public_key: Some(pem), ..TokenConfig::default() };
+    let rsa_config = |pem: String| TokenConfig { rsa_public_key: Some(pem), ..TokenConfig::default() };
     let ec_key = |pem: String| EncodingKey::from_ec_pem(pem.as_bytes()).unwrap();
     let ed_key = |pem: String| EncodingKey::from_ed_pem(pem.as_bytes()).unwrap();
     let rsa_key = |pem: String| EncodingKey::from_rsa_pem(pem.as_bytes()).unwrap();
@@ -159,7 +173,7 @@ fn a_public_key_used_as_hmac_secret_opens_nothing() {
     // The classic confusion: everybody knows the public key, so everybody can make this token.
     for pem in [RSA, P256, ED25519] {
         let token = Signer::hs256(pem).connection("admin", None);
-        let asymmetric = TokenConfig { hmac_secret_key: String::new(), ..with_everything() };
+        let asymmetric = TokenConfig { hmac_secret_key: None, ..with_everything() };
         assert_invalid(
             verifier(&asymmetric).verify_connect(&token, NOW),
             "no key is configured for its algorithm HS256",
@@ -219,9 +233,11 @@ fn the_previous_secret_is_good_until_its_time() {
     let old = Signer::hs256("old secret").connection("42", None);
     let new = Signer::hs256(SECRET).connection("42", None);
     let other = Signer::hs256("other secret").connection("42", None);
-    for (until, now, old_is_good) in [(0, NOW, true), (NOW + 1, NOW, true), (NOW, NOW, false), (NOW - 1, NOW, false)] {
+    for (until, now, old_is_good) in
+        [(0, NOW, true), (NOW as u64 + 1, NOW, true), (NOW as u64, NOW, false), (1, NOW, false), (u64::MAX, NOW, true)]
+    {
         let config = TokenConfig {
-            hmac_previous_secret_key: "old secret".into(),
+            hmac_previous_secret_key: secret("old secret"),
             hmac_previous_secret_key_valid_until: until,
             ..with_secret()
         };
@@ -239,11 +255,11 @@ fn all_wrong_keys_are_reported_at_once_and_say_what_is_allowed() {
     let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----";
     let damaged = ED25519.replace("MCow", "MCox");
     type Set = fn(&mut TokenConfig, String);
-    let hmac: Set = |config, key| config.hmac_secret_key = key;
-    let previous: Set = |config, key| config.hmac_previous_secret_key = key;
-    let rsa: Set = |config, key| config.rsa_public_key = key;
-    let ecdsa: Set = |config, key| config.ecdsa_public_key = key;
-    let ed: Set = |config, key| config.eddsa_public_key = key;
+    let hmac: Set = |config, key| config.hmac_secret_key = secret(&key);
+    let previous: Set = |config, key| config.hmac_previous_secret_key = secret(&key);
+    let rsa: Set = |config, key| config.rsa_public_key = Some(key);
+    let ecdsa: Set = |config, key| config.ecdsa_public_key = Some(key);
+    let ed: Set = |config, key| config.eddsa_public_key = Some(key);
     let table: [(Set, &str, &str, &str); 18] = [
         (hmac, RSA, "hmac_secret_key", "not a secret"),
         (previous, RSA, "hmac_previous_secret_key", "not a secret"),
@@ -275,13 +291,14 @@ fn all_wrong_keys_are_reported_at_once_and_say_what_is_allowed() {
     }
 
     let everything = TokenConfig {
-        hmac_secret_key: RSA.into(),
-        rsa_public_key: P256.into(),
-        ecdsa_public_key: P521.into(),
-        eddsa_public_key: RSA.into(),
-        audience: "a".into(),
-        audience_regex: "a".into(),
-        issuer_regex: "(".into(),
+        hmac_secret_key: secret(RSA),
+        rsa_public_key: Some(P256.into()),
+        ecdsa_public_key: Some(P521.into()),
+        eddsa_public_key: Some(RSA.into()),
+        audience: Some("a".into()),
+        audience_regex: Some(Pattern::new("a").unwrap()),
+        issuer: Some("a".into()),
+        issuer_regex: Some(Pattern::new("a").unwrap()),
         ..TokenConfig::default()
     };
     let error = Verifier::new(&everything).unwrap_err();
@@ -352,7 +369,7 @@ fn what_is_wrong_anyway_is_not_called_expired() {
     assert_invalid(subscribe(&json!({ "exp": exp })), "no `channel`");
     let forged = Signer::hs256("other").connection("42", Some(exp));
     assert_invalid(verifier(&with_secret()).verify_connect(&forged, NOW), "signature");
-    let ours = TokenConfig { audience: "us".into(), ..with_secret() };
+    let ours = TokenConfig { audience: Some("us".into()), ..with_secret() };
     let token = sign(&json!({ "exp": exp, "aud": "them" }));
     assert_invalid(verifier(&ours).verify_connect(&token, NOW), "audience");
 }
@@ -382,13 +399,13 @@ fn expire_at_decides_when_the_connection_ends() {
 #[test]
 fn audience_and_issuer_must_be_those_configured() {
     let audience = |exactly: &str, regex: &str| TokenConfig {
-        audience: exactly.into(),
-        audience_regex: regex.into(),
+        audience: text(exactly),
+        audience_regex: pattern(regex),
         ..with_secret()
     };
     let issuer = |exactly: &str, regex: &str| TokenConfig {
-        issuer: exactly.into(),
-        issuer_regex: regex.into(),
+        issuer: text(exactly),
+        issuer_regex: pattern(regex),
         ..with_secret()
     };
     let table = [
@@ -448,7 +465,7 @@ fn the_user_stands_in_sub_or_in_the_configured_claim() {
         ("https://example.com/uid", json!({ "https://example.com/uid": "ü\"\n" }), Some("ü\"\n")),
     ];
     for (claim, claims, user) in table {
-        let config = TokenConfig { user_id_claim: claim.into(), ..with_secret() };
+        let config = TokenConfig { user_id_claim: text(claim), ..with_secret() };
         let result = verifier(&config).verify_connect(&sign(&claims), NOW);
         match user {
             Some(user) => assert_eq!(result.unwrap().user, user, "{claims}"),
