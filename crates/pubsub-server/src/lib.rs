@@ -3,6 +3,8 @@
 pub mod channel;
 pub mod cli;
 pub mod config;
+pub mod metrics;
+pub mod token;
 
 /// Runs the server until it is told to stop.
 ///
@@ -12,4 +14,3 @@ pub fn run(config: config::Config) -> anyhow::Result<()> {
     let config::Config { http_server, .. } = config;
     anyhow::bail!("this build has no server yet to listen on {}", http_server.public_addr())
 }
-pub mod token;
