@@ -1,5 +1,6 @@
 //! Application data: copied, shared, compared, never interpreted.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -40,13 +41,12 @@ impl Payload {
     }
 
     fn from_raw(raw: &RawValue) -> Self {
-        let text = raw.get().as_bytes();
-        // A newline separates messages on the wire. Inside a JSON value it can only be white space
-        // between tokens (strings escape theirs), so a blank in its place changes nothing.
-        if text.contains(&b'\n') || text.contains(&b'\r') {
-            return Self(text.iter().map(|&b| if b == b'\n' || b == b'\r' { b' ' } else { b }).collect());
-        }
-        Self(Arc::from(text))
+        Self(Arc::from(on_one_line(raw.get().as_bytes())))
+    }
+
+    /// The bytes as they may stand inside a line of JSON. Only a payload made by [`Payload::from_bytes`] can differ.
+    pub(crate) fn on_one_line(&self) -> Cow<'_, [u8]> {
+        on_one_line(&self.0)
     }
 
     /// The bytes, as they travel.
@@ -76,6 +76,16 @@ impl Payload {
     }
 }
 
+/// A newline separates messages on the wire. Inside a JSON value it can only be white space between tokens (strings
+/// escape theirs), so a blank in its place changes nothing.
+fn on_one_line(json: &[u8]) -> Cow<'_, [u8]> {
+    if json.contains(&b'\n') || json.contains(&b'\r') {
+        Cow::Owned(json.iter().map(|&b| if b == b'\n' || b == b'\r' { b' ' } else { b }).collect())
+    } else {
+        Cow::Borrowed(json)
+    }
+}
+
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match std::str::from_utf8(&self.0) {
@@ -87,7 +97,8 @@ impl fmt::Debug for Payload {
 
 impl Serialize for Payload {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let text = std::str::from_utf8(&self.0).map_err(ser::Error::custom)?;
+        let text = self.on_one_line();
+        let text = std::str::from_utf8(&text).map_err(ser::Error::custom)?;
         let raw: &RawValue = serde_json::from_str(text).map_err(ser::Error::custom)?;
         raw.serialize(serializer)
     }

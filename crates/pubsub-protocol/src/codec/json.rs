@@ -6,13 +6,24 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::{DecodeError, EncodeError};
-use crate::command::{Command, Request};
+use crate::command::{
+    ChannelRequest, Command, ConnectRequest, HistoryRequest, PublishRequest, RefreshRequest, Request, RpcRequest,
+    SendRequest, SubRefreshRequest, SubscribeRequest,
+};
 use crate::payload::Payload;
-use crate::push::{ClientInfo, Publication, Push, PushBody};
-use crate::reply::{Answer, ConnectResult, ErrorReply, HistoryResult, Reply, SubscribeResult};
+use crate::push::{ClientInfo, Disconnect, Message, Publication, Push, PushBody, Refreshed, Subscribed, Unsubscribe};
+use crate::reply::{
+    Answer, ConnectResult, ErrorReply, HistoryResult, PresenceResult, PresenceStatsResult, RefreshResult, Reply,
+    RpcResult, SubRefreshResult, SubscribeResult,
+};
+
+mod reader;
+#[cfg(test)]
+mod tests;
 
 /// The lines of a message. A trailing newline is no line of its own; an empty message is one empty line.
 pub(super) struct Lines<'a> {
@@ -48,56 +59,40 @@ impl<'a> Lines<'a> {
     }
 }
 
-macro_rules! command_bodies {
-    ($($field:ident => $variant:ident($body:ty)),+ $(,)?) => {
-        /// A command as it stands on the wire. If several bodies are set, the first in this order counts.
-        #[derive(Default, Deserialize)]
-        #[serde(default)]
-        struct WireCommand {
-            id: u32,
-            $($field: Option<$body>,)+
-        }
-
-        impl WireCommand {
-            fn request(self) -> Option<Request> {
-                $(if let Some(body) = self.$field { return Some(Request::$variant(body)); })+
-                None
-            }
-        }
-
-        pub(super) fn encode_command(command: &Command, message: &mut Vec<u8>) -> Result<(), EncodeError> {
-            let start = message.len();
-            separate(message);
-            let mut object = Object::begin(message);
-            object.number_unless_zero("id", u64::from(command.id));
-            match &command.request {
-                $(Request::$variant(body) => {
-                    if let Err(error) = object.serialized(stringify!($field), body) {
-                        message.truncate(start);
-                        return Err(error.into());
-                    }
-                })+
-                Request::Ping => object.raw("ping", b"{}"),
-                Request::Pong | Request::Unknown => {}
-            }
-            object.end();
-            Ok(())
-        }
-    };
+/// A command as it stands on the wire. If several bodies are set, the first in this order counts.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WireCommand {
+    id: u32,
+    connect: Option<ConnectRequest>,
+    subscribe: Option<SubscribeRequest>,
+    unsubscribe: Option<ChannelRequest>,
+    publish: Option<PublishRequest>,
+    presence: Option<ChannelRequest>,
+    presence_stats: Option<ChannelRequest>,
+    history: Option<HistoryRequest>,
+    ping: Option<IgnoredAny>,
+    send: Option<SendRequest>,
+    rpc: Option<RpcRequest>,
+    refresh: Option<RefreshRequest>,
+    sub_refresh: Option<SubRefreshRequest>,
 }
 
-command_bodies! {
-    connect => Connect(crate::command::ConnectRequest),
-    subscribe => Subscribe(crate::command::SubscribeRequest),
-    unsubscribe => Unsubscribe(crate::command::ChannelRequest),
-    publish => Publish(crate::command::PublishRequest),
-    presence => Presence(crate::command::ChannelRequest),
-    presence_stats => PresenceStats(crate::command::ChannelRequest),
-    history => History(crate::command::HistoryRequest),
-    send => Send(crate::command::SendRequest),
-    rpc => Rpc(crate::command::RpcRequest),
-    refresh => Refresh(crate::command::RefreshRequest),
-    sub_refresh => SubRefresh(crate::command::SubRefreshRequest),
+impl WireCommand {
+    fn request(self) -> Option<Request> {
+        None.or(self.connect.map(Request::Connect))
+            .or(self.subscribe.map(Request::Subscribe))
+            .or(self.unsubscribe.map(Request::Unsubscribe))
+            .or(self.publish.map(Request::Publish))
+            .or(self.presence.map(Request::Presence))
+            .or(self.presence_stats.map(Request::PresenceStats))
+            .or(self.history.map(Request::History))
+            .or(self.ping.map(|_| Request::Ping))
+            .or(self.send.map(Request::Send))
+            .or(self.rpc.map(Request::Rpc))
+            .or(self.refresh.map(Request::Refresh))
+            .or(self.sub_refresh.map(Request::SubRefresh))
+    }
 }
 
 pub(super) fn decode_command(line: &[u8]) -> Result<Command, DecodeError> {
@@ -105,10 +100,40 @@ pub(super) fn decode_command(line: &[u8]) -> Result<Command, DecodeError> {
     if line == b"{}" {
         return Ok(Command { id: 0, request: Request::Pong });
     }
-    let wire: WireCommand = serde_json::from_slice(line)?;
+    let wire: WireCommand = reader::from_slice(line)?;
     let id = wire.id;
     let request = wire.request().unwrap_or(if id == 0 { Request::Pong } else { Request::Unknown });
     Ok(Command { id, request })
+}
+
+pub(super) fn encode_command(command: &Command, message: &mut Vec<u8>) -> Result<(), EncodeError> {
+    let start = message.len();
+    separate(message);
+    let mut object = Object::begin(message);
+    object.number_unless_zero("id", u64::from(command.id));
+    let encoded = match &command.request {
+        Request::Connect(body) => object.serialized("connect", body),
+        Request::Subscribe(body) => object.serialized("subscribe", body),
+        Request::Unsubscribe(body) => object.serialized("unsubscribe", body),
+        Request::Publish(body) => object.serialized("publish", body),
+        Request::Presence(body) => object.serialized("presence", body),
+        Request::PresenceStats(body) => object.serialized("presence_stats", body),
+        Request::History(body) => object.serialized("history", body),
+        Request::Ping => {
+            object.raw("ping", b"{}");
+            Ok(())
+        }
+        Request::Send(body) => object.serialized("send", body),
+        Request::Rpc(body) => object.serialized("rpc", body),
+        Request::Refresh(body) => object.serialized("refresh", body),
+        Request::SubRefresh(body) => object.serialized("sub_refresh", body),
+        Request::Pong | Request::Unknown => Ok(()),
+    };
+    object.end();
+    encoded.map_err(|error| {
+        message.truncate(start);
+        error.into()
+    })
 }
 
 #[derive(Default, Deserialize)]
@@ -119,14 +144,14 @@ struct WireReply {
     push: Option<WirePush>,
     connect: Option<ConnectResult>,
     subscribe: Option<SubscribeResult>,
-    unsubscribe: Option<serde::de::IgnoredAny>,
-    publish: Option<serde::de::IgnoredAny>,
-    presence: Option<crate::reply::PresenceResult>,
-    presence_stats: Option<crate::reply::PresenceStatsResult>,
+    unsubscribe: Option<IgnoredAny>,
+    publish: Option<IgnoredAny>,
+    presence: Option<PresenceResult>,
+    presence_stats: Option<PresenceStatsResult>,
     history: Option<HistoryResult>,
-    rpc: Option<crate::reply::RpcResult>,
-    refresh: Option<crate::reply::RefreshResult>,
-    sub_refresh: Option<crate::reply::SubRefreshResult>,
+    rpc: Option<RpcResult>,
+    refresh: Option<RefreshResult>,
+    sub_refresh: Option<SubRefreshResult>,
 }
 
 #[derive(Default, Deserialize)]
@@ -136,11 +161,11 @@ struct WirePush {
     r#pub: Option<Publication>,
     join: Option<WireInfo>,
     leave: Option<WireInfo>,
-    unsubscribe: Option<crate::push::Unsubscribe>,
-    message: Option<crate::push::Message>,
-    subscribe: Option<crate::push::Subscribed>,
-    disconnect: Option<crate::push::Disconnect>,
-    refresh: Option<crate::push::Refreshed>,
+    unsubscribe: Option<Unsubscribe>,
+    message: Option<Message>,
+    subscribe: Option<Subscribed>,
+    disconnect: Option<Disconnect>,
+    refresh: Option<Refreshed>,
 }
 
 #[derive(Deserialize)]
@@ -166,7 +191,7 @@ pub(super) fn decode_reply(line: &[u8]) -> Result<Reply, DecodeError> {
     if line == b"{}" {
         return Ok(Reply::Ping);
     }
-    let wire: WireReply = serde_json::from_slice(line)?;
+    let wire: WireReply = reader::from_slice(line)?;
     if let Some(push) = wire.push {
         let channel = push.channel.clone();
         return Ok(Reply::Push(Push { channel, body: push.body() }));
@@ -386,7 +411,7 @@ impl<'a> Object<'a> {
         match payload {
             // An empty payload can only come from a protobuf peer; JSON has to say something in its place.
             Some(payload) if payload.is_empty() => self.raw(key, b"null"),
-            Some(payload) => self.raw(key, payload.as_bytes()),
+            Some(payload) => self.raw(key, &payload.on_one_line()),
             None => {}
         }
     }
