@@ -202,10 +202,20 @@ mod tests {
 
     #[test]
     fn the_ranges_say_who_comes_back() {
-        for (code, back) in
-            [(1000, true), (1006, true), (1009, false), (3001, true), (3499, true), (3500, false), (3999, false),
-             (4000, true), (4499, true), (4500, false), (4999, false), (5000, true)]
-        {
+        for (code, back) in [
+            (1000, true),
+            (1006, true),
+            (1009, false),
+            (3001, true),
+            (3499, true),
+            (3500, false),
+            (3999, false),
+            (4000, true),
+            (4499, true),
+            (4500, false),
+            (4999, false),
+            (5000, true),
+        ] {
             assert_eq!(should_reconnect(code), back, "{code}");
         }
         assert!(!should_resubscribe(2000) && !should_resubscribe(2499) && should_resubscribe(2500));
