@@ -53,9 +53,7 @@ pub enum TokenError {
         reason: String,
     },
     /// No key is configured, so no token can be accepted.
-    #[error(
-        "no key for tokens is configured: set one of hmac_secret_key, rsa_public_key, ecdsa_public_key, eddsa_public_key"
-    )]
+    #[error("no key for tokens is configured: set hmac_secret_key or one of the *_public_key options")]
     NotConfigured,
 }
 

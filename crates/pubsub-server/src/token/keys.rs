@@ -7,6 +7,7 @@ use aws_lc_rs::signature::{
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, crypto, decode_header};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{TokenError, invalid};
@@ -101,7 +102,7 @@ impl Keys {
             return Err(TokenError::NotConfigured);
         }
         let (Ok(header), Some((message, signature))) = (decode_header(token), token.rsplit_once('.')) else {
-            return Err(invalid("not three base64url parts with dots between, or an unknown algorithm in the header"));
+            return Err(unreadable(token));
         };
         if header.crit.is_some() {
             return Err(invalid("the header demands extensions (`crit`): none is known"));
@@ -118,6 +119,20 @@ impl Keys {
         let claims = message.rsplit_once('.').and_then(|(_, claims)| URL_SAFE_NO_PAD.decode(claims).ok());
         let claims = claims.ok_or_else(|| invalid("claims: not base64url"))?;
         serde_json::from_slice(&claims).map_err(|error| invalid(format!("claims: {error}")))
+    }
+}
+
+/// Why the library could not read the header: most often because of an algorithm it does not know.
+fn unreadable(token: &str) -> TokenError {
+    #[derive(Deserialize)]
+    struct Named {
+        alg: String,
+    }
+    let header = token.split('.').next().and_then(|header| URL_SAFE_NO_PAD.decode(header).ok());
+    match header.as_deref().map(serde_json::from_slice::<Named>) {
+        // A stranger's text, on its way into the log: quoted, and not at any length.
+        Some(Ok(Named { alg })) if alg.len() <= 16 => invalid(format!("its algorithm {alg:?} is not supported")),
+        _ => invalid("not three base64url parts with dots between, the first of them a JSON header"),
     }
 }
 
