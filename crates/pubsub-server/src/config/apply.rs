@@ -125,3 +125,88 @@ fn item_path(list: &str, index: usize, entries: &[(String, Raw)]) -> String {
         _ => format!("{list}[{index}]"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::inventory::{Kind, keys, variable};
+    use super::super::layer::FlagValue;
+    use super::*;
+
+    /// Values of every kind, among them one for each key that is not its default.
+    const VALUES: [&str; 15] = [
+        "true",
+        "false",
+        "7",
+        "2000",
+        "1h",
+        "5m",
+        "x",
+        "::1",
+        "debug",
+        "json",
+        "cache",
+        "transport",
+        "memory",
+        "/a/b",
+        "",
+    ];
+
+    fn changed(layer: &Layer) -> Option<Config> {
+        let (mut config, mut report) = (Config::default(), Report::default());
+        apply(layer, &mut config, &mut report);
+        report.finish().is_ok().then_some(config).filter(|config| *config != Config::default())
+    }
+
+    #[test]
+    fn every_key_changes_the_configuration_from_a_variable_and_from_a_flag() {
+        for key in keys().iter().filter(|key| matches!(key.kind, Kind::Value { .. }) && !key.path.contains('[')) {
+            // There is one engine.
+            if key.path == "engine.type" {
+                continue;
+            }
+            let flag = |value: &str| {
+                let value = FlagValue { flag: String::new(), key: key.path.clone(), value: value.to_owned() };
+                changed(&Layer::flags(&[value]))
+            };
+            let environment = |value: &str| {
+                let variables = [(variable(&key.path), value.to_owned())];
+                changed(&Layer::environment(&variables, &mut Report::default()))
+            };
+            let by_flag: Vec<_> = VALUES.iter().filter(|value| !value.is_empty()).map(|value| flag(value)).collect();
+            let by_variable: Vec<_> =
+                VALUES.iter().filter(|value| !value.is_empty()).map(|value| environment(value)).collect();
+            assert!(by_flag.iter().any(Option::is_some), "{}", key.path);
+            assert_eq!(by_flag, by_variable, "{}", key.path);
+        }
+    }
+
+    #[test]
+    fn every_key_refuses_what_it_cannot_be_and_says_what_it_may_be() {
+        for key in keys().iter().filter(|key| !key.path.contains('[')) {
+            let mut raw = Raw::Float(0.5);
+            for part in key.path.rsplit('.') {
+                raw = Raw::Map(vec![(part.to_owned(), raw)]);
+            }
+            let Raw::Map(entries) = raw else { unreachable!() };
+            let mut report = Report::default();
+            apply(&Layer::of(entries), &mut Config::default(), &mut report);
+            let problems = report.finish().unwrap_err();
+            assert_eq!(problems.errors.len(), 1, "{problems}");
+            assert_eq!(problems.errors[0].key, key.path);
+            assert!(problems.errors[0].what.starts_with("expected "), "{problems}");
+        }
+    }
+
+    #[test]
+    fn null_is_as_if_the_key_were_not_there() {
+        let entries = vec![
+            ("client".to_owned(), Raw::Map(vec![("insecure".to_owned(), Raw::Null)])),
+            ("sse".to_owned(), Raw::Null),
+        ];
+        let mut report = Report::default();
+        let mut config = Config::open_default();
+        apply(&Layer::of(entries), &mut config, &mut report);
+        assert_eq!(config, Config::open_default());
+        assert!(report.finish().is_ok());
+    }
+}

@@ -27,6 +27,11 @@ impl Layer {
         Self { entries: Vec::new(), origins: BTreeMap::new(), origin }
     }
 
+    #[cfg(test)]
+    pub(crate) fn of(entries: Vec<(String, Raw)>) -> Self {
+        Self { entries, ..Self::new(Origin::Default) }
+    }
+
     /// Where a key was written; one that is part of a value, or has parts, was written with it or with one of them.
     pub(crate) fn origin(&self, path: &str) -> Origin {
         let part =

@@ -85,10 +85,10 @@ fn is_neutral(path: &str) -> bool {
 
 /// Our own keys that the server cannot honour yet, if they were changed.
 fn tell_later(config: &Config, report: &mut Report) {
-    let mut with_items = config.clone();
-    let namespaces = with_items.channel.namespaces.clone();
-    let mut keys = inventory::inventory(&mut with_items);
-    // The inventory shows a list's item with its defaults; the items themselves stand under their names.
+    let mut config = config.clone();
+    // The inventory of a configuration shows what a list's item would be; what the items are is added under their names.
+    let namespaces = std::mem::take(&mut config.channel.namespaces);
+    let mut keys = inventory::inventory(&mut config);
     for (index, namespace) in namespaces.into_iter().enumerate() {
         let name = if namespace.name.is_empty() { index.to_string() } else { namespace.name.clone() };
         let options = inventory::inventory_of_namespace(namespace);
