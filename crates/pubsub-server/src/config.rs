@@ -1,8 +1,17 @@
 //! What the server may be told: the typed configuration, and the ways it comes about.
 //!
-//! - [`http`], [`client`], [`channel`], [`process`]: the keys. Each is written down once, with its kind, default, bounds
-//!   and documentation; everything else here is derived from that.
-//! - `section`, `value`, `duration`: how a key is written down, and the kinds of value.
+//! The keys, each written down once, with its kind, default, bounds and documentation:
+//! - [`http`], [`client`], [`channel`], [`process`]: the sections; `stock`: configurations that are ready to use
+//! - `section`: how a section is written down; `value`, `choice`, `duration`, `pattern`, `secret`: the kinds of value
+//! - `inventory`: the keys as a list; `foreign`: those that only Centrifugo has
+//!
+//! From files, variables and flags to a configuration:
+//! - `raw`: the formats of files; `layer`: what one file, the environment or the flags say
+//! - `load`: the layers over each other; `apply`: one layer; `nearest`: what an unknown key was meant to be
+//! - `check`, `tls`, `exposure`: how keys fit together, whether certificates are any good, who could get in from outside
+//! - `report`, `problem`: all that is wrong, told at once
+//!
+//! To people: `describe` makes `defaultconfig`, `--help` and `docs/configuration.md` of the same keys.
 //!
 //! The keys and their defaults are those of Centrifugo v6 wherever it has them.
 

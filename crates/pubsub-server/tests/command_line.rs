@@ -1,5 +1,8 @@
 //! The binary from outside: what it prints where, and the code it ends with.
 
+// Clippy lets tests unwrap, but not the functions that help them.
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 
 use assert_cmd::Command;

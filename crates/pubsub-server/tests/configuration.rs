@@ -1,5 +1,8 @@
 //! The configuration through its public API: what loads, what is refused and in which words, which layer wins.
 
+// Clippy lets tests unwrap, but not the functions that help them.
+#![allow(clippy::unwrap_used)]
+
 use std::path::PathBuf;
 use std::time::Duration;
 
