@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Map, Value, json};
 
 use super::{GenSubToken, GenToken};
 use crate::config::{Config, TokenConfig};
+use crate::token::Signer;
 
 /// A connection token. `now` is the time in Unix seconds.
 ///
@@ -66,5 +66,5 @@ fn sign(claims: &Map<String, Value>, section: &str, token: &TokenConfig) -> anyh
              --config, or set the variable {variable}"
         );
     };
-    Ok(encode(&Header::default(), claims, &EncodingKey::from_secret(secret.expose().as_bytes()))?)
+    Ok(Signer::hs256(secret.expose()).sign(claims))
 }

@@ -2,14 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use jsonwebtoken::DecodingKey;
-use rustls_pki_types::SubjectPublicKeyInfoDer;
-use rustls_pki_types::pem::PemObject as _;
-
 use super::channel::NamespaceOptions;
 use super::client::TokenConfig;
 use super::report::Report;
 use super::{Config, RecoveryMode, duration, tls};
+use crate::token::Verifier;
 
 /// Checks everything that is not a matter of one key alone.
 pub(crate) fn check(config: &Config, report: &mut Report) {
@@ -105,30 +102,8 @@ const HMAC_BYTES_MIN: usize = 32;
 
 fn token(section: &str, token: &TokenConfig, report: &mut Report) {
     let key = |name: &str| format!("{section}.{name}");
-    let public_keys = [
-        ("rsa_public_key", &token.rsa_public_key, is_rsa as fn(&[u8]) -> bool, "an RSA"),
-        ("ecdsa_public_key", &token.ecdsa_public_key, is_p256_or_p384, "a P-256 or P-384"),
-        ("eddsa_public_key", &token.eddsa_public_key, is_ed25519, "an Ed25519"),
-    ];
-    for (name, pem, is_valid, kind) in public_keys {
-        if pem.as_ref().is_some_and(|pem| !is_valid(pem.as_bytes())) {
-            report.conflict(
-                &[&key(name)],
-                format!("expected {kind} public key in PEM, beginning with -----BEGIN PUBLIC KEY-----"),
-            );
-        }
-    }
-    for (plain, regex) in [("audience", "audience_regex"), ("issuer", "issuer_regex")] {
-        let both = match plain {
-            "audience" => token.audience.is_some() && token.audience_regex.is_some(),
-            _ => token.issuer.is_some() && token.issuer_regex.is_some(),
-        };
-        if both {
-            report.conflict(
-                &[&key(plain), &key(regex)],
-                format!("{} is set too, and only one of them may be", key(regex)),
-            );
-        }
+    for problem in Verifier::new(token).err().map(|error| error.problems).unwrap_or_default() {
+        report.conflict(&[&key(problem.key)], problem.message);
     }
     let claim = token.user_id_claim.as_deref().unwrap_or("sub");
     if claim.is_empty() || !claim.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_') {
@@ -143,28 +118,6 @@ fn token(section: &str, token: &TokenConfig, report: &mut Report) {
     if token.hmac_previous_secret_key.is_some() && token.hmac_secret_key.is_none() {
         report.doubt(&[&key("hmac_previous_secret_key")], format!("has no effect without {}", key("hmac_secret_key")));
     }
-}
-
-fn is_rsa(pem: &[u8]) -> bool {
-    DecodingKey::from_rsa_pem(pem).is_ok() && !holds_private_key(pem)
-}
-
-/// The library takes any curve here, and then fails on each token.
-fn is_p256_or_p384(pem: &[u8]) -> bool {
-    const P256: &[u8] = &[0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07];
-    const P384: &[u8] = &[0x06, 0x05, 0x2B, 0x81, 0x04, 0x00, 0x22];
-    let named = |curve: &[u8], key: &[u8]| key.windows(curve.len()).any(|window| window == curve);
-    DecodingKey::from_ec_pem(pem).is_ok()
-        && SubjectPublicKeyInfoDer::from_pem_slice(pem).is_ok_and(|key| named(P256, &key) || named(P384, &key))
-}
-
-fn is_ed25519(pem: &[u8]) -> bool {
-    DecodingKey::from_ed_pem(pem).is_ok() && !holds_private_key(pem)
-}
-
-fn holds_private_key(pem: &[u8]) -> bool {
-    const MARK: &[u8] = b"PRIVATE KEY";
-    pem.windows(MARK.len()).any(|window| window == MARK)
 }
 
 fn who_may_connect(config: &Config, report: &mut Report) {
