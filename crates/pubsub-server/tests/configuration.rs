@@ -550,13 +550,15 @@ fn variables_that_are_not_ours_are_left_alone_and_slips_of_the_pen_are_not() {
         ("PUBSUB_PORT_8000_TCP_ADDR", "10.0.0.1"),
         ("PUBSUB_CONFIG", "x.toml"),
         ("PUBSUB_SSE_ENABLED", "false"),
-        ("CENTRIFUGO_CLIENT_INSECURE", "maybe"),
+        ("CENTRIFUGE_X", "x"),
     ];
     for (name, value) in links {
         let loaded = variables(name, value).unwrap();
         assert!(loaded.open && loaded.warnings.is_empty(), "{name}: {:?}", loaded.warnings);
     }
     assert_eq!(warnings(&variables("PUBSUB_EMULATOR_HOST", "x").unwrap()), [": ignored: no key has this name"]);
+    let left_over = variables("CENTRIFUGO_CLIENT_INSECURE", "maybe").unwrap();
+    assert_eq!(warnings(&left_over), [": not read here; name it PUBSUB_CLIENT_INSECURE"]);
     for (name, value) in [
         ("PUBSUB_CLIENT_TOKEN_HMAC_SECRT_KEY", "hush"),
         ("PUBSUB_CLIENT_WHATEVER", "1"),

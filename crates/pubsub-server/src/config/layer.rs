@@ -65,6 +65,11 @@ impl Layer {
     pub(crate) fn environment(variables: &[(String, String)], report: &mut Report) -> Self {
         let mut layer = Self::new(Origin::Default);
         for (name, value) in variables {
+            if let Some(rest) = name.strip_prefix("CENTRIFUGO_").filter(|_| !value.is_empty()) {
+                // Left over from a move: whoever set it believes that it counts.
+                let what = format!("not read here; name it PUBSUB_{rest}");
+                report.warning(Problem { key: String::new(), origin: Origin::Variable(name.clone()), what });
+            }
             if !name.starts_with("PUBSUB_") || RESERVED.contains(&name.as_str()) || value.is_empty() {
                 continue;
             }
