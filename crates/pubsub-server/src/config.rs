@@ -37,7 +37,7 @@ mod report;
 mod secret;
 mod section;
 mod stock;
-mod tls;
+pub mod tls;
 mod value;
 
 pub use channel::{ChannelConfig, Namespace, NamespaceOptions, PublicationDataFormat, RecoveryMode};

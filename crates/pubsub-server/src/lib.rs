@@ -1,16 +1,34 @@
 //! A WebSocket pub/sub server that Centrifugo SDKs use unchanged.
+//!
+//! A command goes socket → [`transport`] → [`session`] → [`node`] → [`engine`]; a publication comes back
+//! [`engine`] → [`hub`] → [`shard`] → [`outbox`] → socket. `docs/architecture.md` is the map.
+//!
+//! - [`server`]: a configuration and a listener go in, a handle comes out; [`run`]: the same as a process
+//! - [`config`], [`cli`]: what it may be told; [`channel`], [`token`], [`rate`]: who may do what
+//! - [`transport`]: from a listener to a shard; [`shard`]: the loop that owns connections
+//! - [`session`]: one connection's conversation, pure; [`outbox`]: what it has yet to be sent
+//! - [`node`], [`hub`], [`users`]: who is here; [`engine`], [`stream`], [`recovery`]: what is kept
+//! - [`api`], [`metrics`]: what operators and backends see; [`clock`]: the one seam to wall time
 
+pub mod api;
 pub mod channel;
 pub mod cli;
+pub mod clock;
 pub mod config;
+pub mod engine;
+pub mod hub;
 pub mod metrics;
+pub mod node;
+pub mod outbox;
+pub mod process;
+pub mod rate;
+pub mod recovery;
+pub mod server;
+pub mod session;
+pub mod shard;
+pub mod stream;
 pub mod token;
+pub mod transport;
+pub mod users;
 
-/// Runs the server until it is told to stop.
-///
-/// # Errors
-/// What keeps it from starting.
-pub fn run(config: config::Config) -> anyhow::Result<()> {
-    let config::Config { http_server, .. } = config;
-    anyhow::bail!("this build has no server yet to listen on {}", http_server.public_addr())
-}
+pub use process::run;

@@ -88,12 +88,14 @@ pub enum Refused {
     Origin,
     /// The process has no descriptor left.
     Descriptors,
+    /// The server is going down.
+    Draining,
 }
 
 impl Refused {
     /// All of them, in the order of their cells.
     pub const ALL: &[Self] =
-        &[Self::Limit, Self::Rate, Self::HandshakeTimeout, Self::BadUpgrade, Self::Origin, Self::Descriptors];
+        &[Self::Limit, Self::Rate, Self::HandshakeTimeout, Self::BadUpgrade, Self::Origin, Self::Descriptors, Self::Draining];
 
     /// The `reason` label.
     #[must_use]
@@ -105,6 +107,7 @@ impl Refused {
             Self::BadUpgrade => "bad_upgrade",
             Self::Origin => "origin",
             Self::Descriptors => "descriptors",
+            Self::Draining => "draining",
         }
     }
 }

@@ -1,0 +1,273 @@
+//! The embedded engine: everything in this process's memory, gone with it.
+//!
+//! A channel's order is the lock of its entry in `streams`: offset, history and feed happen under it. The map
+//! has a fixed number of lock stripes, so that runs do not differ by the machine's number of cores.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ahash::RandomState;
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use parking_lot::Mutex;
+use pubsub_protocol::reply::PresenceStatsResult;
+use pubsub_protocol::{ClientInfo, Publication, StreamPosition};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha12Rng;
+use tokio::time::Instant;
+
+use super::{Answer, Engine, Feed, PresenceEvent, PublishOptions};
+use crate::stream::{HistoryPage, HistoryQuery, Retention, Stream};
+
+/// How long the result of a publish with an idempotency key is remembered.
+pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(5 * 60);
+
+/// Letters in an epoch: 8 of 52 make a clash of two lives of one stream as likely as 1 in 5·10¹³.
+const EPOCH_LETTERS: usize = 8;
+
+/// Lock stripes of each map.
+const STRIPES: usize = 64;
+
+/// Streams, presence and idempotency in memory.
+pub struct MemoryEngine {
+    streams: DashMap<Arc<str>, Stream, RandomState>,
+    presence: DashMap<Arc<str>, Presence, RandomState>,
+    results: Mutex<Results>,
+    /// When to look at which stream again: one entry for each stream, put back as long as it lives.
+    expiries: Mutex<BinaryHeap<Reverse<(Instant, Arc<str>)>>>,
+    epochs: Mutex<ChaCha12Rng>,
+    feed: Arc<dyn Feed>,
+}
+
+#[derive(Default)]
+struct Presence {
+    clients: BTreeMap<Box<str>, Arc<ClientInfo>>,
+    users: HashMap<Box<str>, u32>,
+}
+
+/// Results of publishes with an idempotency key.
+#[derive(Default)]
+struct Results {
+    by_key: HashMap<ResultKey, (StreamPosition, Instant)>,
+    /// Oldest first: all live equally long.
+    until: VecDeque<(Instant, ResultKey)>,
+}
+
+/// Channel and idempotency key.
+type ResultKey = (Box<str>, Box<str>);
+
+impl MemoryEngine {
+    /// An empty engine whose publications come out at `feed`; epochs are drawn from `seed`.
+    pub fn new(feed: Arc<dyn Feed>, seed: u64) -> Self {
+        let mut chance = ChaCha12Rng::seed_from_u64(seed);
+        let hasher = RandomState::with_seeds(chance.next_u64(), chance.next_u64(), chance.next_u64(), chance.next_u64());
+        Self {
+            streams: DashMap::with_hasher_and_shard_amount(hasher.clone(), STRIPES),
+            presence: DashMap::with_hasher_and_shard_amount(hasher, STRIPES),
+            results: Mutex::default(),
+            expiries: Mutex::default(),
+            epochs: Mutex::new(chance),
+            feed,
+        }
+    }
+
+    /// Drops what is past its time. Called about once a second by the server's housekeeping.
+    pub fn sweep(&self, now: Instant) {
+        self.results.lock().expire(now);
+        loop {
+            let channel = {
+                let mut expiries = self.expiries.lock();
+                match expiries.peek() {
+                    Some(Reverse((due, _))) if *due <= now => expiries.pop().map(|Reverse((_, channel))| channel),
+                    _ => None,
+                }
+            };
+            let Some(channel) = channel else { return };
+            // The entry's lock is held from the look to the removal: a publish in between would be lost.
+            if let Entry::Occupied(mut entry) = self.streams.entry(channel.clone()) {
+                match entry.get_mut().expire(now) {
+                    Some(next) => self.expiries.lock().push(Reverse((next, channel))),
+                    None => {
+                        entry.remove();
+                    }
+                }
+            }
+        }
+    }
+
+    /// How many streams, presence sets and remembered results there are: what a leak check looks at.
+    pub fn sizes(&self) -> (usize, usize, usize) {
+        (self.streams.len(), self.presence.len(), self.results.lock().by_key.len())
+    }
+
+    fn new_stream(&self, retention: &Retention, now: Instant) -> Stream {
+        let mut epoch = String::with_capacity(EPOCH_LETTERS);
+        let mut chance = self.epochs.lock();
+        for _ in 0..EPOCH_LETTERS {
+            let letter = chance.random_range(0..52u8);
+            epoch.push(char::from(if letter < 26 { b'a' + letter } else { b'A' + letter - 26 }));
+        }
+        Stream::new(&epoch, retention, now)
+    }
+
+    /// Runs `work` on the channel's stream, made if there was none, under the channel's order.
+    fn with_stream<T>(&self, channel: &str, retention: &Retention, now: Instant, work: impl FnOnce(&mut Stream) -> T) -> T {
+        if let Some(mut stream) = self.streams.get_mut(channel) {
+            if stream.expire(now).is_some() {
+                return work(&mut stream);
+            }
+        }
+        let channel: Arc<str> = channel.into();
+        let mut stream = match self.streams.entry(channel.clone()) {
+            Entry::Occupied(mut entry) => {
+                if entry.get_mut().expire(now).is_none() {
+                    // Its position is past its time but was not swept yet: a new life under a new epoch.
+                    // Its place in `expiries` is still there and serves the new one.
+                    entry.insert(self.new_stream(retention, now));
+                }
+                entry.into_ref()
+            }
+            Entry::Vacant(entry) => {
+                let due = now + retention.ttl.min(retention.meta_ttl);
+                self.expiries.lock().push(Reverse((due, channel)));
+                entry.insert(self.new_stream(retention, now))
+            }
+        };
+        work(&mut stream)
+    }
+
+    fn publish_now(&self, channel: &str, publication: Publication, options: PublishOptions) -> StreamPosition {
+        let now = Instant::now();
+        let Some(retention) = options.retention else {
+            return match options.idempotency_key {
+                None => {
+                    self.feed.publication(channel, publication, "");
+                    StreamPosition::default()
+                }
+                Some(key) => {
+                    // Without a stream the order of the results' lock has to do.
+                    let mut results = self.results.lock();
+                    if let Some(first) = results.find(channel, &key, now) {
+                        return first;
+                    }
+                    self.feed.publication(channel, publication, "");
+                    results.insert(channel, key, StreamPosition::default(), now);
+                    StreamPosition::default()
+                }
+            };
+        };
+        self.with_stream(channel, &retention, now, |stream| {
+            if let Some(key) = &options.idempotency_key
+                && let Some(first) = self.results.lock().find(channel, key, now)
+            {
+                return first;
+            }
+            if options.version > 0 && !stream.advance_version(options.version, &options.version_epoch) {
+                return stream.position();
+            }
+            let publication = stream.append(publication, &retention, now);
+            let position = stream.position();
+            self.feed.publication(channel, publication, &position.epoch);
+            if let Some(key) = options.idempotency_key {
+                self.results.lock().insert(channel, key, position.clone(), now);
+            }
+            position
+        })
+    }
+}
+
+impl Results {
+    fn find(&self, channel: &str, key: &str, now: Instant) -> Option<StreamPosition> {
+        let (position, until) = self.by_key.get(&(channel.into(), key.into()))?;
+        (*until > now).then(|| position.clone())
+    }
+
+    fn insert(&mut self, channel: &str, key: Box<str>, position: StreamPosition, now: Instant) {
+        let key: ResultKey = (channel.into(), key);
+        let until = now + IDEMPOTENCY_WINDOW;
+        self.by_key.insert(key.clone(), (position, until));
+        self.until.push_back((until, key));
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while self.until.front().is_some_and(|(until, _)| *until <= now) {
+            let Some((due, key)) = self.until.pop_front() else { return };
+            // The key may have been used again since; then a later entry speaks for it.
+            if self.by_key.get(&key).is_some_and(|(_, until)| *until == due) {
+                self.by_key.remove(&key);
+            }
+        }
+    }
+}
+
+/// The answer of an engine that does not have to wait.
+fn at_once<'a, T: Send + 'a>(value: T) -> Answer<'a, T> {
+    Box::pin(std::future::ready(Ok(value)))
+}
+
+impl Engine for MemoryEngine {
+    fn publish<'a>(&'a self, channel: &'a str, publication: Publication, options: PublishOptions) -> Answer<'a, StreamPosition> {
+        at_once(self.publish_now(channel, publication, options))
+    }
+
+    fn announce<'a>(&'a self, channel: &'a str, event: PresenceEvent) -> Answer<'a, ()> {
+        self.feed.presence_event(channel, event);
+        at_once(())
+    }
+
+    fn history<'a>(&'a self, channel: &'a str, query: HistoryQuery, retention: Retention) -> Answer<'a, HistoryPage> {
+        let now = Instant::now();
+        at_once(self.with_stream(channel, &retention, now, |stream| stream.page(&query, now)))
+    }
+
+    fn remove_history<'a>(&'a self, channel: &'a str) -> Answer<'a, ()> {
+        if let Some(mut stream) = self.streams.get_mut(channel) {
+            stream.clear();
+        }
+        at_once(())
+    }
+
+    fn add_presence<'a>(&'a self, channel: &'a str, info: Arc<ClientInfo>) -> Answer<'a, ()> {
+        let mut presence = self.presence.entry(channel.into()).or_default();
+        let user = info.user.as_str().into();
+        if presence.clients.insert(info.client.as_str().into(), info).is_none() {
+            *presence.users.entry(user).or_default() += 1;
+        }
+        at_once(())
+    }
+
+    fn remove_presence<'a>(&'a self, channel: &'a str, client: &'a str) -> Answer<'a, ()> {
+        if let Entry::Occupied(mut entry) = self.presence.entry(channel.into()) {
+            let presence = entry.get_mut();
+            if let Some(info) = presence.clients.remove(client)
+                && let Some(connections) = presence.users.get_mut(info.user.as_str())
+            {
+                *connections -= 1;
+                if *connections == 0 {
+                    presence.users.remove(info.user.as_str());
+                }
+            }
+            if presence.clients.is_empty() {
+                entry.remove();
+            }
+        }
+        at_once(())
+    }
+
+    fn presence<'a>(&'a self, channel: &'a str) -> Answer<'a, BTreeMap<String, ClientInfo>> {
+        let clients = self.presence.get(channel).map(|presence| {
+            presence.clients.iter().map(|(client, info)| (client.to_string(), ClientInfo::clone(info))).collect()
+        });
+        at_once(clients.unwrap_or_default())
+    }
+
+    fn presence_stats<'a>(&'a self, channel: &'a str) -> Answer<'a, PresenceStatsResult> {
+        let stats = self.presence.get(channel).map(|presence| PresenceStatsResult {
+            num_clients: u32::try_from(presence.clients.len()).unwrap_or(u32::MAX),
+            num_users: u32::try_from(presence.users.len()).unwrap_or(u32::MAX),
+        });
+        at_once(stats.unwrap_or_default())
+    }
+}

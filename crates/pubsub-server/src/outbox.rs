@@ -1,0 +1,225 @@
+//! What one connection has yet to be sent: encoded frames, shared where they go to many, bounded in bytes.
+//!
+//! What a client asked for (answers) and what it did not (pushes) are counted apart. Pushes are bounded by
+//! `queue_max_size`: whoever lets more than that pile up reads too slowly and is cut with the slow code.
+//! Answers are not a reason to cut anyone, since a recovery can be larger than the bound by right; they are
+//! bounded because no further command is read from a connection whose answers pile up.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+/// Frames given to one vectored write at most: past this the kernel gains nothing from more.
+const SLICES_MAX: usize = 64;
+
+/// An encoded WebSocket frame, cheap to clone: a publication is encoded once and shared by all subscribers.
+#[derive(Clone, Debug)]
+pub struct Frame(Arc<FrameBytes>);
+
+#[derive(Debug)]
+struct FrameBytes {
+    bytes: Vec<u8>,
+    /// Where the frame begins: in front of it lies head room that the header did not need.
+    start: usize,
+}
+
+impl Frame {
+    /// Takes an encoded frame that begins at `start` of `bytes`.
+    pub fn new(bytes: Vec<u8>, start: usize) -> Self {
+        Self(Arc::new(FrameBytes { bytes, start }))
+    }
+
+    /// The frame, header and payload.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0.bytes[self.0.start..]
+    }
+
+    /// How many bytes.
+    pub fn len(&self) -> usize {
+        self.0.bytes.len() - self.0.start
+    }
+}
+
+/// Why a frame waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The client asked for it.
+    Answer,
+    /// It did not.
+    Push,
+}
+
+/// The frames of one connection that were not written yet.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    frames: VecDeque<(Frame, Kind)>,
+    /// Bytes of the first frame that are written already.
+    written: usize,
+    answer_bytes: usize,
+    push_bytes: usize,
+}
+
+/// The outbox already holds more pushes than it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl Outbox {
+    /// Whether everything is written.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.answer_bytes + self.push_bytes
+    }
+
+    /// Bytes of answers that wait.
+    pub fn answer_bytes(&self) -> usize {
+        self.answer_bytes
+    }
+
+    /// Adds an answer.
+    pub fn answer(&mut self, frame: Frame) {
+        self.answer_bytes += frame.len();
+        self.frames.push_back((frame, Kind::Answer));
+    }
+
+    /// Adds a push, unless more than `bytes_max` bytes of pushes wait already. The bound is looked at before
+    /// the frame is added, so that one frame larger than the bound still passes: what waits never exceeds
+    /// the bound by more than one frame.
+    ///
+    /// # Errors
+    /// [`Full`] when the connection is too slow.
+    pub fn push(&mut self, frame: Frame, bytes_max: usize) -> Result<(), Full> {
+        if self.push_bytes > bytes_max {
+            return Err(Full);
+        }
+        self.push_bytes += frame.len();
+        self.frames.push_back((frame, Kind::Push));
+        Ok(())
+    }
+
+    /// Drops all frames of which nothing was written yet: what follows is a last word.
+    pub fn discard(&mut self) {
+        let begun = if self.written > 0 { 1 } else { 0 };
+        for (frame, kind) in self.frames.drain(begun..) {
+            *bytes_of(kind, &mut self.answer_bytes, &mut self.push_bytes) -= frame.len();
+        }
+    }
+
+    /// What to write next, as slices for one vectored write. Returns how many slices were filled.
+    pub fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES_MAX]) -> usize {
+        let mut filled = 0;
+        let mut skip = self.written;
+        for ((frame, _), slice) in self.frames.iter().zip(slices.iter_mut()) {
+            *slice = IoSlice::new(&frame.as_bytes()[skip..]);
+            skip = 0;
+            filled += 1;
+        }
+        filled
+    }
+
+    /// An array to [`fill`](Self::fill).
+    pub fn slices<'a>() -> [IoSlice<'a>; SLICES_MAX] {
+        [IoSlice::new(&[]); SLICES_MAX]
+    }
+
+    /// Notes that the first `n` of the bytes that wait are written.
+    pub fn advance(&mut self, mut n: usize) {
+        while let Some((frame, kind)) = self.frames.front() {
+            let left = frame.len() - self.written;
+            if n < left {
+                self.written += n;
+                return;
+            }
+            n -= left;
+            self.written = 0;
+            *bytes_of(*kind, &mut self.answer_bytes, &mut self.push_bytes) -= frame.len();
+            self.frames.pop_front();
+        }
+        debug_assert_eq!(n, 0, "more was written than waited");
+        // An idle connection keeps no room for a burst that is over.
+        self.frames = VecDeque::new();
+    }
+}
+
+fn bytes_of<'a>(kind: Kind, answers: &'a mut usize, pushes: &'a mut usize) -> &'a mut usize {
+    match kind {
+        Kind::Answer => answers,
+        Kind::Push => pushes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn frame(bytes: &[u8]) -> Frame {
+        Frame::new(bytes.to_vec(), 0)
+    }
+
+    fn waiting(outbox: &Outbox) -> Vec<u8> {
+        let mut slices = Outbox::slices();
+        let filled = outbox.fill(&mut slices);
+        slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect()
+    }
+
+    #[test]
+    fn a_push_is_refused_only_past_the_bound() {
+        let mut outbox = Outbox::default();
+        outbox.push(frame(&[0; 11]), 10).unwrap();
+        assert_eq!(outbox.push(frame(&[0]), 10), Err(Full));
+        outbox.advance(1);
+        assert_eq!(outbox.push(frame(&[0]), 10), Err(Full), "a frame counts until it is written whole");
+        outbox.advance(10);
+        outbox.push(frame(&[0]), 10).unwrap();
+    }
+
+    #[test]
+    fn answers_do_not_fill_it() {
+        let mut outbox = Outbox::default();
+        outbox.answer(frame(&[0; 100]));
+        outbox.push(frame(&[1]), 0).unwrap();
+        assert_eq!((outbox.bytes(), outbox.answer_bytes()), (101, 100));
+    }
+
+    #[test]
+    fn discarding_keeps_the_frame_that_was_begun() {
+        let mut outbox = Outbox::default();
+        outbox.push(frame(b"abc"), 100).unwrap();
+        outbox.answer(frame(b"def"));
+        outbox.advance(1);
+        outbox.discard();
+        outbox.answer(frame(b"!"));
+        assert_eq!(waiting(&outbox), b"bc!");
+        outbox.advance(3);
+        assert_eq!((outbox.bytes(), outbox.is_empty()), (0, true));
+    }
+
+    proptest! {
+        #[test]
+        fn what_comes_out_is_what_went_in_however_it_is_written(
+            frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20), 0..100),
+            writes in prop::collection::vec(1usize..50, 1..200),
+        ) {
+            let mut outbox = Outbox::default();
+            for (i, bytes) in frames.iter().enumerate() {
+                if i % 2 == 0 { outbox.answer(frame(bytes)) } else { outbox.push(frame(bytes), usize::MAX).unwrap() }
+            }
+            let expected: Vec<u8> = frames.concat();
+            let mut written = Vec::new();
+            for n in writes.into_iter().cycle() {
+                let next = waiting(&outbox);
+                if next.is_empty() { break }
+                let n = n.min(next.len());
+                written.extend_from_slice(&next[..n]);
+                outbox.advance(n);
+                prop_assert!(outbox.bytes() >= expected.len() - written.len());
+            }
+            prop_assert_eq!(written, expected);
+            prop_assert_eq!(outbox.bytes(), 0);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What a returning subscriber gets: the decision whether its gap can be closed, and with what. Pure.
+//!
+//! The law: `recovered` means that the publications given, followed by the live ones, are *all* that came
+//! after the position the subscriber asked from. When that can not be said, none are given.
+
+use pubsub_protocol::{Publication, StreamPosition};
+
+use crate::stream::{HistoryPage, HistoryQuery};
+
+/// How a channel recovers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Every publication since the position.
+    Stream {
+        /// Publications handed over at most; a larger gap is not recovered.
+        publications_max: usize,
+    },
+    /// Only the newest publication matters.
+    Cache,
+}
+
+/// What to answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recovery {
+    /// Whether the gap is closed.
+    pub recovered: bool,
+    /// What was missed, oldest first; empty unless `recovered`.
+    pub publications: Vec<Publication>,
+}
+
+const NOT_RECOVERED: Recovery = Recovery { recovered: false, publications: Vec::new() };
+
+impl Mode {
+    /// What to read from the stream for a subscriber that stands at `position`.
+    pub fn query(self, position: &StreamPosition) -> HistoryQuery {
+        match self {
+            // One more than may be handed over shows that there is more than that.
+            Self::Stream { publications_max } => HistoryQuery {
+                since: Some(position.clone()),
+                limit: Some(publications_max.saturating_add(1)),
+                reverse: false,
+            },
+            Self::Cache => HistoryQuery { since: None, limit: Some(1), reverse: true },
+        }
+    }
+
+    /// Decides, given what [`Mode::query`] brought.
+    pub fn recover(self, position: &StreamPosition, page: HistoryPage) -> Recovery {
+        let same_epoch = position.epoch.is_empty() || position.epoch == page.top.epoch;
+        match self {
+            Self::Stream { publications_max } => stream(position, same_epoch, page, publications_max),
+            Self::Cache => cache(position, same_epoch, page),
+        }
+    }
+}
+
+fn stream(position: &StreamPosition, same_epoch: bool, page: HistoryPage, publications_max: usize) -> Recovery {
+    if !same_epoch {
+        return NOT_RECOVERED;
+    }
+    let whole = match (page.publications.first(), page.publications.last()) {
+        (Some(first), Some(last)) => {
+            Some(first.offset) == position.offset.checked_add(1)
+                && last.offset == page.top.offset
+                && page.publications.len() <= publications_max
+        }
+        _ => position.offset == page.top.offset,
+    };
+    if whole { Recovery { recovered: true, publications: page.publications } } else { NOT_RECOVERED }
+}
+
+fn cache(position: &StreamPosition, same_epoch: bool, page: HistoryPage) -> Recovery {
+    let at_top = same_epoch && position.offset == page.top.offset;
+    match page.publications.into_iter().next() {
+        _ if at_top => Recovery { recovered: true, publications: Vec::new() },
+        Some(newest) => Recovery { recovered: true, publications: vec![newest] },
+        None => NOT_RECOVERED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pubsub_protocol::Payload;
+    use std::collections::BTreeMap;
+
+    const MAX: usize = 3;
+
+    fn publication(offset: u64) -> Publication {
+        Publication {
+            data: Payload::from_bytes(b"1"),
+            info: None,
+            offset,
+            tags: BTreeMap::new(),
+            epoch: String::new(),
+        }
+    }
+
+    /// A stream that holds `kept`, with its top at `top`, asked by somebody at `offset` of `epoch`.
+    fn ask(mode: Mode, kept: std::ops::RangeInclusive<u64>, top: u64, offset: u64, epoch: &str) -> Option<Vec<u64>> {
+        let position = StreamPosition::new(offset, epoch);
+        let query = mode.query(&position);
+        let mut publications: Vec<_> = kept.map(publication).collect();
+        if query.reverse {
+            publications.reverse();
+        }
+        if let Some(since) = query.since {
+            publications.retain(|p| p.offset > since.offset);
+        }
+        publications.truncate(query.limit.unwrap());
+        let page = HistoryPage { publications, top: StreamPosition::new(top, "e") };
+        let recovery = mode.recover(&position, page);
+        assert!(recovery.recovered || recovery.publications.is_empty(), "not recovered carries nothing");
+        recovery.recovered.then(|| recovery.publications.iter().map(|p| p.offset).collect())
+    }
+
+    #[test]
+    fn a_stream_recovers_exactly_when_nothing_is_missing() {
+        let mode = Mode::Stream { publications_max: MAX };
+        let none = 1..=0;
+        for (kept, top, offset, epoch, expected) in [
+            (3..=5, 5, 2, "e", Some(vec![3, 4, 5])),
+            (3..=5, 5, 2, "", Some(vec![3, 4, 5])),
+            (3..=5, 5, 4, "e", Some(vec![5])),
+            (3..=5, 5, 5, "e", Some(vec![])),
+            (3..=5, 5, 1, "e", None),
+            (3..=5, 5, 6, "e", None),
+            (3..=5, 5, 2, "other", None),
+            (3..=5, 5, 5, "other", None),
+            (1..=5, 5, 1, "e", None),
+            (1..=4, 4, 1, "e", Some(vec![2, 3, 4])),
+            (none.clone(), 5, 5, "e", Some(vec![])),
+            (none.clone(), 5, 4, "e", None),
+            (none.clone(), 0, 0, "e", Some(vec![])),
+            (none.clone(), 0, 0, "", Some(vec![])),
+            (none.clone(), 0, 3, "e", None),
+            (3..=5, 5, u64::MAX, "e", None),
+        ] {
+            assert_eq!(ask(mode, kept.clone(), top, offset, epoch), expected, "{kept:?} top {top}, {offset}@{epoch}");
+        }
+    }
+
+    #[test]
+    fn a_cache_gives_the_newest_unless_the_subscriber_has_it() {
+        let none = 1..=0;
+        for (kept, top, offset, epoch, expected) in [
+            (3..=5, 5, 1, "e", Some(vec![5])),
+            (3..=5, 5, 5, "e", Some(vec![])),
+            (3..=5, 5, 5, "other", Some(vec![5])),
+            (3..=5, 5, 0, "", Some(vec![5])),
+            (none.clone(), 5, 5, "e", Some(vec![])),
+            (none.clone(), 5, 4, "e", None),
+            (none.clone(), 0, 0, "", Some(vec![])),
+        ] {
+            assert_eq!(ask(Mode::Cache, kept.clone(), top, offset, epoch), expected, "{kept:?} top {top}, {offset}@{epoch}");
+        }
+    }
+}

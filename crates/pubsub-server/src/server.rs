@@ -1,0 +1,419 @@
+//! The server as a library: a configuration and a listener go in, a handle comes out.
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! use pubsub_server::config::Config;
+//! use pubsub_server::server::Server;
+//! use pubsub_server::transport::listener::TcpListener;
+//!
+//! let listener = TcpListener::bind(([127, 0, 0, 1], 0).into(), 4096, None)?;
+//! let server = Server::new(Config::open_default()).start(listener)?;
+//! println!("listening on {:?}", server.local_addr());
+//! server.shutdown().await;
+//! # Ok(()) }
+//! ```
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ahash::RandomState;
+use axum::Router;
+use axum::routing::get;
+use parking_lot::Mutex;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha12Rng;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+
+use crate::api;
+use crate::clock::{Clock, millis};
+use crate::config::Config;
+use crate::engine::memory::MemoryEngine;
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::node::Node;
+use crate::session::rules::Rules;
+use crate::shard::connection::Purpose;
+use crate::shard::control::Control;
+use crate::shard::inbox::ShardMessage;
+use crate::shard::{Door, Settings, Shard};
+use crate::token::KeyError;
+use crate::transport::Gate;
+use crate::transport::http::serve;
+use crate::transport::listener::Listener;
+use crate::transport::upgrade::{Entrance, upgrade};
+use crate::users::Users;
+
+/// Connections on their way from the accept loop to one shard.
+const INTAKE: usize = 1024;
+
+/// How often what is past its time is looked for in engine and gate.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// How many connections are closed per millisecond of a drain at most: a window wider than the connections
+/// need would only delay the end.
+const DRAIN_PER_MS: u64 = 2;
+
+/// A server that is about to start.
+pub struct Server {
+    config: Config,
+    seed: Option<u64>,
+    clock: Option<Clock>,
+    on_current_runtime: bool,
+}
+
+/// Why a server can not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A key for tokens that can not be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A thread that can not be started.
+    #[error("a shard's thread can not be started: {0}")]
+    Thread(std::io::Error),
+}
+
+impl Server {
+    /// A server by this configuration, which is taken as checked.
+    pub fn new(config: Config) -> Self {
+        Self { config, seed: None, clock: None, on_current_runtime: false }
+    }
+
+    /// Draws all chance (ids, epochs, first pings) from `seed` instead of from the operating system.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Tells the time by `clock`.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Runs as one shard on the runtime of the caller instead of on threads of its own. With a paused clock and a
+    /// seed the whole server is then deterministic.
+    #[must_use]
+    pub fn on_current_runtime(mut self) -> Self {
+        self.on_current_runtime = true;
+        self
+    }
+
+    /// Starts. Must be called within a tokio runtime, which accepts connections and keeps house.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start<L: Listener>(self, listener: L) -> Result<ServerHandle, StartError> {
+        let config = Arc::new(self.config);
+        let mut chance = self.seed.map_or_else(rand::make_rng, ChaCha12Rng::seed_from_u64);
+        let clock = self.clock.unwrap_or_else(Clock::system);
+        let shards = match (self.on_current_runtime, config.http_server.shards) {
+            (true, _) => 1,
+            (false, 0) => std::thread::available_parallelism().map_or(1, usize::from),
+            (false, shards) => shards,
+        };
+        let hub = Arc::new(Hub::new(shards, chance.next_u64()));
+        let engine = Arc::new(MemoryEngine::new(hub.clone(), chance.next_u64()));
+        let hasher = RandomState::with_seeds(chance.next_u64(), chance.next_u64(), chance.next_u64(), chance.next_u64());
+        let node = Arc::new(Node {
+            hub,
+            engine: engine.clone(),
+            users: Users::new(hasher.clone()),
+            rules: Rules::new(&config)?,
+            clock: clock.clone(),
+            id_secret: hasher,
+        });
+        let client = &config.client;
+        let gate =
+            Gate::new(client.connection_limit, client.connection_rate_limit, client.connection_rate_limit_per_address);
+        let metrics = Arc::new(Metrics::new(shards));
+        let service = Arc::new(api::Service::new(node.clone(), gate.clone(), metrics.clone(), config.clone()));
+
+        let mut intakes = Vec::with_capacity(shards);
+        let mut ends = Vec::with_capacity(shards);
+        for index in 0..shards {
+            let (intake, incoming) = mpsc::channel(INTAKE);
+            let work = serve_shard::<L>(ShardParts {
+                index,
+                incoming,
+                service: service.clone(),
+                chance: ChaCha12Rng::seed_from_u64(chance.next_u64()),
+            });
+            let (ended, end) = oneshot::channel();
+            if self.on_current_runtime {
+                tokio::spawn(async move {
+                    work.await;
+                    let _ = ended.send(());
+                });
+            } else {
+                start_thread(index, work, ended).map_err(StartError::Thread)?;
+            }
+            intakes.push(intake);
+            ends.push(end);
+        }
+        let local_addr = listener.local_addr();
+        let accepting = tokio::spawn(accept(listener, intakes));
+        let housekeeping = tokio::spawn(keep_house(engine, gate, clock));
+        Ok(ServerHandle {
+            local_addr,
+            service,
+            accepting: accepting.abort_handle(),
+            housekeeping: housekeeping.abort_handle(),
+            ends: Mutex::new(ends),
+            internal: Mutex::default(),
+        })
+    }
+}
+
+fn start_thread(
+    index: usize,
+    work: impl Future<Output = ()> + Send + 'static,
+    ended: oneshot::Sender<()>,
+) -> std::io::Result<()> {
+    // A shard looks at its sockets again after every turn: the runtime must not put that off.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(2).build()?;
+    std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
+        runtime.block_on(work);
+        // What was upgraded or served when the shard ended goes with the runtime.
+        drop(runtime);
+        let _ = ended.send(());
+    })?;
+    Ok(())
+}
+
+struct ShardParts<L: Listener> {
+    index: usize,
+    incoming: mpsc::Receiver<(L::Raw, Option<SocketAddr>)>,
+    service: Arc<api::Service>,
+    chance: ChaCha12Rng,
+}
+
+/// A shard and the HTTP of the connections on their way into it. Ends when the shard does.
+async fn serve_shard<L: Listener>(parts: ShardParts<L>) {
+    let ShardParts { index, mut incoming, service, chance } = parts;
+    let config = service.config();
+    let door = Arc::new(Door::default());
+    let settings = Settings {
+        message_bytes_max: config.websocket.message_size_limit,
+        queue_bytes_max: config.client.queue_max_size,
+        write_timeout_ms: match millis(config.websocket.write_timeout) {
+            0 => u64::MAX / 2,
+            ms => ms,
+        },
+        ping_interval_ms: millis(config.client.ping_interval),
+        pong_timeout_ms: millis(config.client.pong_timeout),
+    };
+    let index = u16::try_from(index).expect("the configuration allows 1,024 shards");
+    let shard = Shard::new(index, service.node().clone(), settings, service.metrics().clone(), door.clone(), chance);
+    let router = router::<L::Stream>(&service, door);
+    let handshake = config.http_server.handshake_timeout;
+    let intake = async {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                Some(_) = connections.join_next() => {}
+                received = incoming.recv() => {
+                    let Some((raw, peer)) = received else { break };
+                    connections.spawn(serve_raw::<L>(raw, peer, router.clone(), handshake));
+                }
+            }
+        }
+        // Nothing is accepted any more; what is being served goes on until the shard ends.
+        while connections.join_next().await.is_some() {}
+        std::future::pending::<()>().await;
+    };
+    // A shard gives way by itself; tokio's own budget would make sockets look blocked that are not.
+    let mut shard = pin!(tokio::task::unconstrained(shard));
+    let mut intake = pin!(intake);
+    std::future::poll_fn(|cx| {
+        if shard.as_mut().poll(cx).is_ready() {
+            return std::task::Poll::Ready(());
+        }
+        intake.as_mut().poll(cx).map(|()| ())
+    })
+    .await;
+}
+
+/// Serves one accepted connection's HTTP.
+async fn serve_raw<L: Listener>(raw: L::Raw, peer: Option<SocketAddr>, router: Router, handshake: Duration) {
+    match tokio::time::timeout(handshake, L::attach(raw)).await {
+        Ok(Ok(stream)) => serve(stream, peer, router, handshake).await,
+        Ok(Err(error)) => tracing::debug!(?peer, %error, "connection failed before its first request"),
+        Err(_) => tracing::debug!(?peer, "no handshake in time"),
+    }
+}
+
+/// All that stands on the public port.
+fn router<S>(service: &Arc<api::Service>, door: Arc<Door<S>>) -> Router
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let config = service.config();
+    let entrance = Arc::new(Entrance::new(
+        door,
+        service.gate().clone(),
+        service.node().clock.clone(),
+        service.metrics().clone(),
+        &config.client,
+    ));
+    let mut router = api::public_router(service);
+    if !config.websocket.disabled {
+        let entrance = entrance.clone();
+        let session = get(move |request| upgrade(entrance.clone(), Purpose::Session, request));
+        router = router.route(&config.websocket.handler_prefix, session);
+    }
+    if config.echo.enabled {
+        router = router.route("/echo", get(move |request| upgrade(entrance.clone(), Purpose::Echo, request)));
+    }
+    router
+}
+
+async fn accept<L: Listener>(mut listener: L, intakes: Vec<mpsc::Sender<(L::Raw, Option<SocketAddr>)>>) {
+    for intake in intakes.iter().cycle() {
+        let accepted = loop {
+            match listener.accept().await {
+                Ok(accepted) => break accepted,
+                Err(error) => tracing::warn!(%error, "a connection could not be accepted"),
+            }
+        };
+        if intake.send(accepted).await.is_err() {
+            // The shard has ended, and with it the server.
+            return;
+        }
+    }
+}
+
+async fn keep_house(engine: Arc<MemoryEngine>, gate: Arc<Gate>, clock: Clock) {
+    let mut interval = tokio::time::interval(HOUSEKEEPING);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        engine.sweep(tokio::time::Instant::now());
+        gate.sweep(clock.now().ms);
+    }
+}
+
+/// A server that runs. Dropping it stops the server at once.
+pub struct ServerHandle {
+    local_addr: Option<SocketAddr>,
+    service: Arc<api::Service>,
+    accepting: AbortHandle,
+    housekeeping: AbortHandle,
+    ends: Mutex<Vec<oneshot::Receiver<()>>>,
+    internal: Mutex<Option<Held>>,
+}
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections there were when it began.
+    pub connections: usize,
+    /// Connections that were still there when time was up.
+    pub left: usize,
+}
+
+impl ServerHandle {
+    /// The address listened on; `None` for a listener without one.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.local_addr
+    }
+
+    /// What the server API does, without HTTP.
+    pub fn service(&self) -> &Arc<api::Service> {
+        &self.service
+    }
+
+    /// The node, to publish or look around from within the process.
+    pub fn node(&self) -> &Arc<Node> {
+        self.service.node()
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.service.gate().connections()
+    }
+
+    /// Stops accepting, asks every connection to come back elsewhere (3001) at a moment of its own within
+    /// `shutdown.spread`, and waits until all are gone, at most `shutdown.timeout`.
+    pub async fn drain(&self) -> Drained {
+        let config = self.service.config();
+        let gate = self.service.gate();
+        gate.close();
+        self.accepting.abort();
+        let connections = gate.connections();
+        let spread_ms = millis(config.shutdown.spread).min(connections as u64 / DRAIN_PER_MS);
+        self.node().hub.tell_all(|_| ShardMessage::Control(Control::Drain { spread_ms }));
+        let gone = async {
+            while gate.connections() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let _ = tokio::time::timeout(config.shutdown.timeout, gone).await;
+        Drained { connections, left: gate.connections() }
+    }
+
+    /// Drains, then ends everything and waits until it has ended.
+    pub async fn shutdown(self) -> Drained {
+        let drained = self.drain().await;
+        self.stop();
+        let ends = std::mem::take(&mut *self.ends.lock());
+        for end in ends {
+            // An error means that the shard is gone already.
+            let _ = end.await;
+        }
+        drained
+    }
+
+    /// Serves API, metrics and health on a listener of their own, for as long as the server runs. Returns its
+    /// address.
+    pub fn serve_internal<L: Listener>(&self, mut listener: L) -> Option<SocketAddr> {
+        let address = listener.local_addr();
+        let router = api::internal_router(&self.service);
+        let handshake = self.service.config().http_server.handshake_timeout;
+        let serving = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (raw, peer) = match listener.accept().await {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        tracing::warn!(%error, "an internal connection could not be accepted");
+                        continue;
+                    }
+                };
+                connections.spawn(serve_raw::<L>(raw, peer, router.clone(), handshake));
+                while connections.try_join_next().is_some() {}
+            }
+        });
+        *self.internal.lock() = Some(Held(serving));
+        address
+    }
+
+    fn stop(&self) {
+        self.service.gate().close();
+        self.accepting.abort();
+        self.housekeeping.abort();
+        self.node().hub.tell_all(|_| ShardMessage::Control(Control::Stop));
+    }
+}
+
+impl Drop for ServerHandle {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A task that ends with its handle.
+struct Held(JoinHandle<()>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

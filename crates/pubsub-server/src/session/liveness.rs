@@ -1,0 +1,83 @@
+//! Pings, pongs, and everything that runs out.
+
+use pubsub_protocol::{DisconnectCode, UnsubscribeCode};
+
+use super::effect::{Effect, Refusal};
+use super::{Context, Phase, Session};
+use crate::clock::millis;
+
+impl Session {
+    /// When [`Session::tick`] has something to do, in [`crate::clock::Now::ms`]; `None`: never.
+    pub fn deadline(&self, pong_timeout_ms: u64, ping_interval_ms: u64) -> Option<u64> {
+        let phase = match self.phase {
+            Phase::New | Phase::Connecting | Phase::Refused => self.due_ms,
+            Phase::Connected if self.awaiting_pong && pong_timeout_ms > 0 => {
+                self.due_ms.min(self.last_ping(ping_interval_ms) + pong_timeout_ms)
+            }
+            Phase::Connected => self.due_ms,
+            Phase::Closed => return None,
+        };
+        let connection = self.identity.as_ref().map(|identity| identity.expires_ms).filter(|&ms| ms > 0);
+        let subscriptions = self.subscriptions.iter().filter_map(|subscription| subscription.expires_ms());
+        subscriptions.chain(connection).chain(Some(phase)).min().filter(|&ms| ms < u64::MAX)
+    }
+
+    fn last_ping(&self, ping_interval_ms: u64) -> u64 {
+        self.due_ms.saturating_sub(ping_interval_ms)
+    }
+
+    /// Does what the time demands.
+    pub fn tick(&mut self, cx: &mut Context<'_>) {
+        let client = &cx.rules.client;
+        let ping_interval = millis(client.ping_interval);
+        match self.phase {
+            Phase::Closed => {}
+            Phase::New | Phase::Connecting | Phase::Refused => {
+                if cx.now.ms >= self.due_ms {
+                    self.close(DisconnectCode::Stale.into(), cx);
+                }
+            }
+            Phase::Connected => {
+                let pong_due = self.last_ping(ping_interval) + millis(client.pong_timeout);
+                if self.awaiting_pong && !client.pong_timeout.is_zero() && cx.now.ms >= pong_due {
+                    return self.close(DisconnectCode::NoPong.into(), cx);
+                }
+                if cx.now.ms >= self.due_ms {
+                    cx.effects.push_back(Effect::Ping { native: self.native_ping });
+                    self.awaiting_pong = true;
+                    // Counted from now: after a standstill no pings are made up for.
+                    self.due_ms = cx.now.ms + ping_interval;
+                }
+                self.expire(cx);
+            }
+        }
+    }
+
+    fn expire(&mut self, cx: &mut Context<'_>) {
+        let connection = self.identity.as_ref().map_or(0, |identity| identity.expires_ms);
+        if connection > 0 && cx.now.ms >= connection {
+            return self.close(DisconnectCode::Expired.into(), cx);
+        }
+        let expired = self.subscriptions.iter().filter(|s| s.expires_ms().is_some_and(|ms| cx.now.ms >= ms));
+        let expired: Vec<_> = expired.map(|s| (s.channel.clone(), s.join)).collect();
+        for (channel, join) in expired {
+            self.lose(&channel, join, UnsubscribeCode::Expired, cx);
+        }
+    }
+
+    /// A pong of the protocol.
+    pub(super) fn pong(&mut self) -> Result<(), Refusal> {
+        if !self.awaiting_pong || self.native_ping {
+            return Err(DisconnectCode::BadRequest.into());
+        }
+        self.awaiting_pong = false;
+        Ok(())
+    }
+
+    /// A pong frame of WebSocket. One that nobody asked for is no offence there (RFC 6455, 5.5.3).
+    pub fn native_pong(&mut self) {
+        if self.native_ping {
+            self.awaiting_pong = false;
+        }
+    }
+}

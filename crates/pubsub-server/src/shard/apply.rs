@@ -1,0 +1,248 @@
+//! What a shard does with the effects of sessions, and with messages for members.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use pubsub_protocol::websocket::Opcode;
+use pubsub_protocol::{DisconnectCode, Reply, UnsubscribeCode};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::connection::{Connection, Stage};
+use super::inbox::{Delivery, Marker};
+use super::input::close_deadline;
+use super::members::{Answered, Continuity, Entry, Held, Live, NO_PLACE};
+use super::turn::Fate;
+use super::{Shard, at};
+use crate::hub::Encoded;
+use crate::outbox::Frame;
+use crate::session::effect::{Close, Effect};
+use crate::session::operation::Operation;
+use crate::session::subscriptions::{Stage as SubscriptionStage, Subscription};
+use crate::transport::frame::{encode_close, encode_control, encode_reply};
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Shard<S> {
+    /// Does what a session wants done, in order.
+    pub(super) fn apply(&mut self, slot: u32, connection: &mut Connection<S>) {
+        while let Some(effect) = self.desk.effects.pop_front() {
+            match effect {
+                Effect::Answer { id, method, outcome } => {
+                    if let Err(error) = &outcome {
+                        let connection_id = connection.session.id();
+                        tracing::debug!(%connection_id, method, code = error.code, "command refused");
+                        self.cells().reply_error(method, error.code);
+                    }
+                    connection.outbox.answer(encode_reply(connection.format, &Reply::Answer { id, outcome }));
+                    self.mark_dirty(slot, connection);
+                }
+                Effect::Push(reply) => self.push(slot, connection, encode_reply(connection.format, &reply)),
+                Effect::Ping { native: false } => {
+                    self.push(slot, connection, encode_reply(connection.format, &Reply::Ping));
+                }
+                Effect::Ping { native: true } => self.push(slot, connection, encode_control(Opcode::Ping, &[])),
+                Effect::Run(operation) => self.start(slot, connection, operation),
+                Effect::Activate { channel, join, after } => self.activate(slot, connection, &channel, join, after),
+                Effect::End(subscription) => self.leave(connection, &subscription),
+                Effect::Close(close) => self.begin_close(slot, connection, &close),
+            }
+        }
+    }
+
+    fn push(&mut self, slot: u32, connection: &mut Connection<S>, frame: Frame) {
+        if connection.stage != Stage::Open {
+            return;
+        }
+        match connection.outbox.push(frame, self.settings.queue_bytes_max) {
+            Ok(()) => self.mark_dirty(slot, connection),
+            Err(_) => connection.session.close(DisconnectCode::Slow.into(), &mut self.desk.context()),
+        }
+    }
+
+    fn start(&mut self, slot: u32, connection: &mut Connection<S>, operation: Operation) {
+        let work = self.desk.node.run(operation, self.place(slot));
+        connection.work.push(work);
+        let waker = connection.waker();
+        self.poll_work(connection, &mut Context::from_waker(&waker));
+    }
+
+    /// Gets on with what a connection's session waits for.
+    pub(super) fn poll_work(&mut self, connection: &mut Connection<S>, cx: &mut Context<'_>) {
+        let mut i = 0;
+        while i < connection.work.len() {
+            match connection.work[i].as_mut().poll(cx) {
+                Poll::Pending => i += 1,
+                Poll::Ready(completion) => {
+                    drop(connection.work.remove(i));
+                    connection.session.complete(completion, &mut self.desk.context());
+                }
+            }
+        }
+    }
+
+    /// A subscription is answered: what was held back for it follows, and it goes live.
+    fn activate(&mut self, slot: u32, connection: &mut Connection<S>, channel: &Arc<str>, join: u64, after: Option<(u64, u64)>) {
+        self.cells().subscriptions_opened.increment();
+        match self.members.answer(channel, join, after) {
+            Answered::NotEntered => drop(self.answers.insert(join, after)),
+            Answered::Broken => {
+                let code = UnsubscribeCode::Insufficient;
+                connection.session.lose(channel, join, code, &mut self.desk.context());
+            }
+            Answered::Free { held, live } => {
+                for held in held {
+                    let push = match held {
+                        Held::Publication(delivery) => delivery.push,
+                        Held::PresenceEvent(push) => push,
+                    };
+                    self.push(slot, connection, push.frame(connection.format).clone());
+                }
+                if let (Some(live), Some(subscription)) =
+                    (live, connection.session.subscriptions_mut().get_mut(channel))
+                {
+                    subscription.member = live.member;
+                }
+            }
+        }
+    }
+
+    /// A subscription is over.
+    fn leave(&mut self, connection: &Connection<S>, subscription: &Subscription) {
+        if subscription.stage == SubscriptionStage::Subscribed {
+            self.cells().subscriptions_closed.increment();
+        }
+        self.answers.remove(&subscription.join);
+        if let Some(moved) = self.members.leave(&subscription.channel, subscription.member, subscription.join) {
+            self.settle(moved, &subscription.channel);
+        }
+        self.desk.node.hub.leave(usize::from(self.index), &subscription.channel);
+        if subscription.traits.present || subscription.traits.announced {
+            let info = connection.session.info_in(subscription);
+            let node = self.desk.node.clone();
+            let (present, announced) = (subscription.traits.present, subscription.traits.announced);
+            let channel = subscription.channel.clone();
+            let mut departure = Box::pin(async move { node.depart(channel, info, present, announced).await });
+            // The embedded engine is done at once; a store that is further away is waited for elsewhere.
+            let waker = std::task::Waker::noop();
+            if departure.as_mut().poll(&mut Context::from_waker(waker)).is_pending() {
+                tokio::spawn(departure);
+            }
+        }
+    }
+
+    /// Notes where a live member stands.
+    fn settle(&mut self, live: Live, channel: &str) {
+        let connection = self.connections.get_mut(at(live.slot)).and_then(Option::as_mut);
+        let subscription = connection.and_then(|connection| connection.session.subscriptions_mut().get_mut(channel));
+        if let Some(subscription) = subscription {
+            subscription.member = live.member;
+        }
+    }
+
+    /// Our close frame is the last thing we say.
+    fn begin_close(&mut self, slot: u32, connection: &mut Connection<S>, close: &Close) {
+        if connection.stage != Stage::Open {
+            return;
+        }
+        let connection_id = connection.session.id();
+        tracing::debug!(%connection_id, code = close.code, reason = close.reason, "closing");
+        self.cells().disconnect(close.code);
+        // Whoever is cut for reading too slowly would otherwise have to read all of it to learn why.
+        if [DisconnectCode::Slow, DisconnectCode::WriteError].map(|code| Close::from(code).code).contains(&close.code) {
+            connection.outbox.discard();
+        }
+        connection.work.clear();
+        connection.unread = None;
+        connection.outbox.answer(encode_close(close.code, &close.reason));
+        connection.stage = Stage::Closing { until_ms: close_deadline(self.desk.now.ms) };
+        self.mark_dirty(slot, connection);
+    }
+
+    /// A marker: from here on the channel's publications are for this member too.
+    pub(super) fn enter(&mut self, marker: &Marker) {
+        let answers = &mut self.answers;
+        let connection = self.connections.get_mut(at(marker.slot)).and_then(Option::as_mut);
+        let subscription = connection.and_then(|c| c.session.subscriptions_mut().get_mut(&marker.channel));
+        let Some(subscription) = subscription.filter(|subscription| subscription.join == marker.join) else { return };
+        // All who are in a channel share its name.
+        subscription.channel = marker.channel.clone();
+        let entry = match subscription.stage {
+            SubscriptionStage::Subscribing => Entry::Unanswered,
+            SubscriptionStage::Subscribed => match answers.remove(&marker.join).flatten() {
+                Some((offset, epoch)) => Entry::After(offset, epoch),
+                None => Entry::Everything,
+            },
+        };
+        let live = self.members.enter(&marker.channel, marker.slot, marker.join, entry);
+        subscription.member = live.map_or(NO_PLACE, |live| live.member);
+    }
+
+    /// Hands a publication to all members: each gets a reference to the same frame.
+    pub(super) fn deliver(&mut self, delivery: &Delivery) {
+        match self.members.advance(delivery) {
+            Continuity::Nothing => return,
+            Continuity::Next => {}
+            Continuity::Gap => {
+                for slot in self.members.live(&delivery.channel).to_vec() {
+                    self.lose(slot, &delivery.channel, UnsubscribeCode::Insufficient);
+                }
+            }
+        }
+        let mut slow = Vec::new();
+        let mut deliveries = 0;
+        for &slot in self.members.live(&delivery.channel) {
+            let Some(connection) = self.connections.get_mut(at(slot)).and_then(Option::as_mut) else { continue };
+            if connection.stage != Stage::Open {
+                continue;
+            }
+            let frame = delivery.push.frame(connection.format).clone();
+            if connection.outbox.push(frame, self.settings.queue_bytes_max).is_err() {
+                slow.push(slot);
+                continue;
+            }
+            deliveries += 1;
+            if !connection.dirty {
+                connection.dirty = true;
+                self.dirty.push_back(slot);
+            }
+        }
+        for live in self.members.settle(delivery) {
+            self.settle(live, &delivery.channel);
+            deliveries += 1;
+            self.push_to(live.slot, &delivery.push);
+        }
+        self.cells().deliveries.add(deliveries);
+        for slot in slow {
+            self.close(slot, DisconnectCode::Slow.into());
+        }
+    }
+
+    fn push_to(&mut self, slot: u32, push: &Encoded) {
+        self.with(slot, |shard, connection| {
+            shard.push(slot, connection, push.frame(connection.format).clone());
+            Fate::Keep
+        });
+    }
+
+    /// A member whose position is watched loses its subscription; others do not notice.
+    pub(super) fn lose(&mut self, slot: u32, channel: &Arc<str>, code: UnsubscribeCode) {
+        self.with(slot, |shard, connection| {
+            let subscription = connection.session.subscriptions().get(channel);
+            if let Some(join) = subscription.filter(|s| s.traits.positioned).map(|s| s.join) {
+                connection.session.lose(channel, join, code, &mut shard.desk.context());
+            }
+            Fate::Keep
+        });
+    }
+
+    /// Hands a join or leave to the members that asked for such.
+    pub(super) fn tell_presence(&mut self, channel: &Arc<str>, push: &Encoded) {
+        let mut slots = self.members.live(channel).to_vec();
+        slots.extend(self.members.presence_event(channel, push));
+        for slot in slots {
+            let connection = self.connections.get(at(slot)).and_then(Option::as_ref);
+            let subscription = connection.and_then(|connection| connection.session.subscriptions().get(channel));
+            if subscription.is_some_and(|subscription| subscription.traits.join_leave) {
+                self.push_to(slot, push);
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! One connection as its shard keeps it: the socket, what was not yet decoded, what was not yet sent.
+//!
+//! Nothing here allocates while a connection is idle: reads go through the shard's scratch buffer, and only an
+//! unfinished frame's bytes are kept.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use pubsub_protocol::Format;
+use pubsub_protocol::websocket::{Decoder, Role};
+use smallvec::SmallVec;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::deadlines::Scheduled;
+use super::wake::ConnectionWaker;
+use crate::node::Work;
+use crate::outbox::Outbox;
+use crate::session::{Opening, Session};
+use crate::transport::Slot;
+
+/// A socket whose upgrade is done, on its way into a shard.
+pub struct Adopted<S> {
+    /// The stream.
+    pub stream: S,
+    /// What came behind the upgrade request.
+    pub leftover: Vec<u8>,
+    /// What the upgrade request said.
+    pub opening: Opening,
+    /// The wire format.
+    pub format: Format,
+    /// What the connection is for.
+    pub purpose: Purpose,
+    /// Counts the connection against the limits for as long as it lives.
+    pub slot: Slot,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The client protocol.
+    Session,
+    /// Sends back every message (`/echo`).
+    Echo,
+    /// Is told why it can not be, and closed.
+    Refused(pubsub_protocol::DisconnectCode),
+}
+
+/// A connection.
+pub struct Connection<S> {
+    pub(super) stream: S,
+    pub(super) session: Session,
+    pub(super) outbox: Outbox,
+    pub(super) decoder: Decoder,
+    pub(super) wake: Arc<ConnectionWaker>,
+    /// Operations of the session that are under way.
+    pub(super) work: SmallVec<[Work; 1]>,
+    pub(super) unread: Option<Box<Unread>>,
+    pub(super) stage: Stage,
+    pub(super) scheduled: Scheduled,
+    /// When the socket stopped taking what is to be written; 0: it has not.
+    pub(super) blocked_ms: u64,
+    pub(super) dirty: bool,
+    pub(super) echo: bool,
+    pub(super) format: Format,
+    _slot: Slot,
+}
+
+/// Input that was received and not yet acted upon, because something has to be waited for first.
+#[derive(Debug, Default)]
+pub(super) struct Unread {
+    /// The rest of a message, from a command on.
+    pub(super) message: Vec<u8>,
+    /// What came behind it, not yet decoded.
+    pub(super) input: Vec<u8>,
+}
+
+/// How far the closing handshake is (RFC 6455, 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Open,
+    /// Our close frame is in the outbox or sent; the peer's is awaited until then.
+    Closing { until_ms: u64 },
+    /// Both close frames are there: as soon as ours is written, the socket goes.
+    Closed { until_ms: u64 },
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    pub(super) fn new(adopted: Adopted<S>, session: Session, message_bytes_max: usize, wake: Arc<ConnectionWaker>) -> Self {
+        let unread = (!adopted.leftover.is_empty())
+            .then(|| Box::new(Unread { message: Vec::new(), input: adopted.leftover }));
+        Self {
+            stream: adopted.stream,
+            session,
+            outbox: Outbox::default(),
+            decoder: Decoder::new(Role::Server, message_bytes_max),
+            wake,
+            work: SmallVec::new(),
+            unread,
+            stage: Stage::Open,
+            scheduled: Scheduled::default(),
+            blocked_ms: 0,
+            dirty: false,
+            echo: adopted.purpose == Purpose::Echo,
+            format: adopted.format,
+            _slot: adopted.slot,
+        }
+    }
+
+    pub(super) fn waker(&self) -> Waker {
+        self.wake.clone().into()
+    }
+
+    /// Writes what waits until the socket takes no more. Ready: all is written.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>, now_ms: u64) -> Poll<std::io::Result<()>> {
+        while !self.outbox.is_empty() {
+            let written = {
+                let mut slices = Outbox::slices();
+                let filled = self.outbox.fill(&mut slices);
+                Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..filled])
+            };
+            match written {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(n)) => {
+                    self.blocked_ms = 0;
+                    self.outbox.advance(n);
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    if self.blocked_ms == 0 {
+                        self.blocked_ms = now_ms.max(1);
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}

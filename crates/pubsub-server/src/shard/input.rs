@@ -1,0 +1,237 @@
+//! What a shard does with a connection's bytes.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pubsub_protocol::websocket::{Decoder, Event, MessageKind, Opcode, Role};
+use pubsub_protocol::{DisconnectCode, Format};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::Shard;
+use super::connection::{Connection, Stage, Unread};
+use super::turn::Fate;
+use crate::session::effect::Close;
+use crate::transport::frame::encode_control;
+
+/// Reads of one connection before others have their turn.
+const READS_MAX: usize = 4;
+
+/// Answers that may wait before no further command is read.
+const ANSWER_BYTES_MAX: usize = 256 * 1024;
+
+/// How long a peer has to answer a close frame.
+const CLOSE_TIMEOUT_MS: u64 = 3000;
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Shard<S> {
+    /// Gets on with a connection that wants it: writes, work under way, input.
+    pub(super) fn drive(&mut self, slot: u32, connection: &mut Connection<S>) -> Fate {
+        connection.wake.polling();
+        let waker = connection.waker();
+        let mut cx = Context::from_waker(&waker);
+        self.poll_work(connection, &mut cx);
+        self.apply(slot, connection);
+        for _ in 0..READS_MAX {
+            // Answers to what was read go out before more is read.
+            if !connection.outbox.is_empty() && self.write(slot, connection) == Fate::Drop {
+                return Fate::Drop;
+            }
+            if self.is_paused(connection, &mut cx) {
+                return Fate::Keep;
+            }
+            if let Some(unread) = connection.unread.take() {
+                self.resume(slot, connection, *unread, &mut cx);
+                continue;
+            }
+            let mut scratch = std::mem::take(&mut self.scratch);
+            let mut buffer = ReadBuf::new(&mut scratch);
+            let read = Pin::new(&mut connection.stream).poll_read(&mut cx, &mut buffer);
+            let n = buffer.filled().len();
+            let fate = match read {
+                Poll::Pending => Some(Fate::Keep),
+                Poll::Ready(Ok(())) if n > 0 => {
+                    self.cells().bytes_received.add(n as u64);
+                    self.input(slot, connection, &mut scratch[..n], &mut cx);
+                    None
+                }
+                Poll::Ready(Ok(())) => {
+                    tracing::debug!(connection_id = %connection.session.id(), "the peer went away");
+                    Some(Fate::Drop)
+                }
+                Poll::Ready(Err(error)) => {
+                    tracing::debug!(connection_id = %connection.session.id(), %error, "the connection broke");
+                    Some(Fate::Drop)
+                }
+            };
+            self.scratch = scratch;
+            if let Some(fate) = fate {
+                return fate;
+            }
+        }
+        // There may be more: others first.
+        self.runnable.push_back(slot);
+        Fate::Keep
+    }
+
+    /// Whether a connection's next command has to wait: for one under way, for its answers to be read, or for
+    /// room to publish.
+    fn is_paused(&self, connection: &Connection<S>, cx: &mut Context<'_>) -> bool {
+        !connection.work.is_empty()
+            || connection.outbox.answer_bytes() > ANSWER_BYTES_MAX
+            || self.desk.node.hub.poll_room(cx).is_pending()
+    }
+
+    fn resume(&mut self, slot: u32, connection: &mut Connection<S>, unread: Unread, cx: &mut Context<'_>) {
+        let Unread { message, mut input } = unread;
+        if !message.is_empty() {
+            self.commands(slot, connection, &message, cx);
+        }
+        match &mut connection.unread {
+            Some(unread) => unread.input = input,
+            None => self.input(slot, connection, &mut input, cx),
+        }
+    }
+
+    /// Decodes input and acts upon it, as far as may be; the rest is kept as unread.
+    fn input(&mut self, slot: u32, connection: &mut Connection<S>, input: &mut [u8], cx: &mut Context<'_>) {
+        let mut decoder = std::mem::replace(&mut connection.decoder, Decoder::new(Role::Server, 0));
+        let mut at = 0;
+        loop {
+            let decoded = match decoder.decode(&mut input[at..]) {
+                Ok(decoded) => decoded,
+                Err(violation) => {
+                    tracing::info!(connection_id = %connection.session.id(), %violation, "WebSocket rules broken");
+                    self.end(slot, connection, Close::new(violation.close_code(), violation.to_string()));
+                    break;
+                }
+            };
+            at += decoded.consumed;
+            match decoded.event {
+                None => break,
+                Some(Event::Message { kind, data }) => self.message(slot, connection, kind, data, cx),
+                Some(Event::Ping(payload)) if connection.stage == Stage::Open => {
+                    connection.outbox.answer(encode_control(Opcode::Pong, payload));
+                    self.mark_dirty(slot, connection);
+                }
+                Some(Event::Ping(_)) => {}
+                Some(Event::Pong(_)) => connection.session.native_pong(),
+                Some(Event::Close(frame)) => {
+                    let code = frame.map(|frame| frame.code);
+                    self.peer_closes(slot, connection, code);
+                }
+            }
+            if at < input.len() && (connection.unread.is_some() || self.is_paused(connection, cx)) {
+                connection.unread.get_or_insert_default().input = input[at..].to_vec();
+                break;
+            }
+        }
+        connection.decoder = decoder;
+    }
+
+    fn message(&mut self, slot: u32, connection: &mut Connection<S>, kind: MessageKind, data: &[u8], cx: &mut Context<'_>) {
+        if connection.stage != Stage::Open {
+            return;
+        }
+        if connection.echo {
+            connection.outbox.answer(encode_control(kind.opcode(), data));
+            return self.mark_dirty(slot, connection);
+        }
+        let expected = match connection.format {
+            Format::Json => MessageKind::Text,
+            _ => MessageKind::Binary,
+        };
+        if kind != expected {
+            tracing::info!(connection_id = %connection.session.id(), ?kind, "wrong kind of message for the format");
+            return self.end(slot, connection, DisconnectCode::BadRequest.into());
+        }
+        self.commands(slot, connection, data, cx);
+    }
+
+    /// The commands of a message, in order, as far as may be; the rest is kept as unread.
+    fn commands(&mut self, slot: u32, connection: &mut Connection<S>, message: &[u8], cx: &mut Context<'_>) {
+        let mut commands = connection.format.commands(message);
+        while let Some(command) = commands.next() {
+            match command {
+                Ok(command) => {
+                    let (method, begun) = (command.request.name(), Instant::now());
+                    connection.session.command(command, &mut self.desk.context());
+                    self.apply(slot, connection);
+                    self.cells().command(method, begun.elapsed());
+                }
+                Err(error) => {
+                    tracing::info!(connection_id = %connection.session.id(), %error, "message refused");
+                    self.end(slot, connection, DisconnectCode::BadRequest.into());
+                }
+            }
+            if connection.session.is_closed() {
+                return;
+            }
+            if commands.consumed() < message.len() && self.is_paused(connection, cx) {
+                connection.unread.get_or_insert_default().message = message[commands.consumed()..].to_vec();
+                return;
+            }
+        }
+    }
+
+    /// Ends the conversation from our side.
+    fn end(&mut self, slot: u32, connection: &mut Connection<S>, close: Close) {
+        if !connection.session.is_closed() {
+            connection.session.close(close, &mut self.desk.context());
+            self.apply(slot, connection);
+        }
+    }
+
+    /// The peer's close frame: answered with the same code, unless ours was the first.
+    fn peer_closes(&mut self, slot: u32, connection: &mut Connection<S>, code: Option<u16>) {
+        let until_ms = self.desk.now.ms + CLOSE_TIMEOUT_MS;
+        if connection.stage == Stage::Open {
+            connection.session.vanish(&mut self.desk.context());
+            self.apply(slot, connection);
+            let payload = code.map(u16::to_be_bytes);
+            let payload = payload.as_ref().map_or(&[][..], |code| code);
+            connection.outbox.answer(encode_control(Opcode::Close, payload));
+        }
+        connection.unread = None;
+        connection.stage = Stage::Closed { until_ms };
+        self.mark_dirty(slot, connection);
+    }
+
+    /// Writes what waits. When both close frames are out, that was the last.
+    pub(super) fn write(&mut self, slot: u32, connection: &mut Connection<S>) -> Fate {
+        let waker = connection.waker();
+        let mut cx = Context::from_waker(&waker);
+        let before = connection.outbox.bytes();
+        let answers_piled = connection.outbox.answer_bytes() > ANSWER_BYTES_MAX;
+        let flushed = connection.poll_flush(&mut cx, self.desk.now.ms);
+        self.cells().bytes_sent.add((before - connection.outbox.bytes()) as u64);
+        if answers_piled && connection.outbox.answer_bytes() <= ANSWER_BYTES_MAX {
+            self.runnable.push_back(slot);
+        }
+        match flushed {
+            Poll::Pending => Fate::Keep,
+            Poll::Ready(Err(error)) => {
+                tracing::debug!(connection_id = %connection.session.id(), %error, "the connection broke");
+                Fate::Drop
+            }
+            Poll::Ready(Ok(())) if matches!(connection.stage, Stage::Closed { .. }) => {
+                // The last bytes are with the kernel. A stream with more to say (TLS) says it here or not at all.
+                let _ = Pin::new(&mut connection.stream).poll_shutdown(&mut cx);
+                Fate::Drop
+            }
+            Poll::Ready(Ok(())) => Fate::Keep,
+        }
+    }
+
+    /// Notes that a connection has something to send.
+    pub(super) fn mark_dirty(&mut self, slot: u32, connection: &mut Connection<S>) {
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push_back(slot);
+        }
+    }
+}
+
+/// When a close frame that goes out now has to be answered by.
+pub(super) fn close_deadline(now_ms: u64) -> u64 {
+    now_ms + CLOSE_TIMEOUT_MS
+}

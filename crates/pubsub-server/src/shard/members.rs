@@ -1,0 +1,271 @@
+//! A shard's members of each channel, and where in the channel's stream the shard stands. No I/O.
+//!
+//! Publications of a channel arrive here in order. A member whose subscription is answered up to some offset
+//! gets what lies after it; one whose answer is still being made (its marker has come, the engine has not
+//! answered) has its publications held back until then. Both stand among the *waiting*, and move to the
+//! *live* members, who simply get everything, as soon as the shard has caught up with them.
+
+use std::sync::Arc;
+
+use ahash::RandomState;
+use smallvec::SmallVec;
+use std::collections::HashMap;
+
+use super::inbox::Delivery;
+use crate::hub::Encoded;
+
+/// Members by channel.
+#[derive(Debug)]
+pub struct Members {
+    channels: HashMap<Arc<str>, Channel, RandomState>,
+}
+
+/// One channel.
+#[derive(Debug, Default)]
+struct Channel {
+    live: SmallVec<[u32; 4]>,
+    /// Where the shard stands: offset and epoch tag of the last publication it saw. Epoch 0: not known.
+    offset: u64,
+    epoch: u64,
+    waiting: Option<Box<Vec<Waiting>>>,
+}
+
+/// A member that does not simply get everything yet.
+#[derive(Debug)]
+struct Waiting {
+    slot: u32,
+    join: u64,
+    answer: Answer,
+}
+
+#[derive(Debug)]
+enum Answer {
+    /// Its answer speaks up to this offset of this epoch.
+    UpTo { offset: u64, epoch: u64 },
+    /// Not made yet; what came since its marker.
+    Pending(Vec<Held>),
+}
+
+/// Something held back.
+#[derive(Clone, Debug)]
+pub enum Held {
+    /// A publication.
+    Publication(Delivery),
+    /// A join or leave.
+    PresenceEvent(Encoded),
+}
+
+/// What an answer sets free.
+#[derive(Debug)]
+pub enum Answered {
+    /// Nothing: the marker has not come yet, and the member will enter as answered.
+    NotEntered,
+    /// What was held back does not continue the answer.
+    Broken,
+    /// The member goes on.
+    Free {
+        /// What was held back and is not in the answer, in order.
+        held: Vec<Held>,
+        /// The member, if it is live from now on.
+        live: Option<Live>,
+    },
+}
+
+/// How far a subscription is when its marker arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Answered, in a channel without positions (or by a subscription without one).
+    Everything,
+    /// Answered up to an offset of an epoch.
+    After(u64, u64),
+    /// Not answered yet.
+    Unanswered,
+}
+
+/// A member that became live, and the place it got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Live {
+    /// The connection.
+    pub slot: u32,
+    /// Its place among the channel's members, to be given back on [`Members::leave`].
+    pub member: u32,
+}
+
+/// How a publication continues the stream as this shard saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Continuity {
+    /// Nobody here, or seen before: to be dropped.
+    Nothing,
+    /// The next one, or one without a place in a stream.
+    Next,
+    /// Publications are missing before it, or the stream began anew: positions are lost.
+    Gap,
+}
+
+/// A member that is not live has no place.
+pub const NO_PLACE: u32 = u32::MAX;
+
+impl Members {
+    /// No members. `hasher` keys the hashing of names.
+    pub fn new(hasher: RandomState) -> Self {
+        Self { channels: HashMap::with_hasher(hasher) }
+    }
+
+    /// A member enters with its marker.
+    pub fn enter(&mut self, name: &Arc<str>, slot: u32, join: u64, entry: Entry) -> Option<Live> {
+        let channel = self.channels.entry(name.clone()).or_default();
+        let answer = match entry {
+            Entry::Everything => return Some(channel.go_live(slot)),
+            Entry::After(offset, epoch) => {
+                if channel.live.is_empty() && channel.waiting.is_none() {
+                    // The first here: whatever comes up to that offset is for nobody.
+                    (channel.offset, channel.epoch) = (offset, epoch);
+                }
+                if (channel.offset, channel.epoch) == (offset, epoch) {
+                    return Some(channel.go_live(slot));
+                }
+                Answer::UpTo { offset, epoch }
+            }
+            Entry::Unanswered => Answer::Pending(Vec::new()),
+        };
+        channel.waiting.get_or_insert_default().push(Waiting { slot, join, answer });
+        None
+    }
+
+    /// A member is answered.
+    pub fn answer(&mut self, name: &str, join: u64, after: Option<(u64, u64)>) -> Answered {
+        let Some(channel) = self.channels.get_mut(name) else { return Answered::NotEntered };
+        let Some(waiting) = &mut channel.waiting else { return Answered::NotEntered };
+        let Some(i) = waiting.iter().position(|member| member.join == join) else { return Answered::NotEntered };
+        let Answer::Pending(held) = &mut waiting[i].answer else { return Answered::NotEntered };
+        let mut held = std::mem::take(held);
+        let mut caught_up = true;
+        if let Some((mut offset, epoch)) = after {
+            let mut whole = true;
+            held.retain(|held| match held {
+                Held::Publication(delivery) if delivery.offset == 0 => true,
+                Held::Publication(delivery) if delivery.epoch == epoch && delivery.offset <= offset => false,
+                Held::Publication(delivery) => {
+                    whole &= delivery.epoch == epoch && delivery.offset == offset + 1;
+                    offset = delivery.offset;
+                    true
+                }
+                Held::PresenceEvent(_) => true,
+            });
+            if !whole {
+                return Answered::Broken;
+            }
+            caught_up = (channel.offset, channel.epoch) == (offset, epoch);
+            waiting[i].answer = Answer::UpTo { offset, epoch };
+        }
+        // Without a position all that came since its marker is held: it is as far as the shard.
+        let live = caught_up.then(|| waiting.remove(i).slot);
+        if waiting.is_empty() {
+            channel.waiting = None;
+        }
+        let live = live.map(|slot| channel.go_live(slot));
+        Answered::Free { held, live }
+    }
+
+    /// Takes a member out: by its place if it is live, by its number if it waits. Returns the live member that
+    /// took over the place, if one did.
+    pub fn leave(&mut self, name: &str, member: u32, join: u64) -> Option<Live> {
+        let channel = self.channels.get_mut(name)?;
+        let mut moved = None;
+        if member == NO_PLACE {
+            if let Some(waiting) = &mut channel.waiting {
+                waiting.retain(|waiting| waiting.join != join);
+                if waiting.is_empty() {
+                    channel.waiting = None;
+                }
+            }
+        } else {
+            let place = member as usize;
+            channel.live.swap_remove(place);
+            moved = channel.live.get(place).map(|&slot| Live { slot, member });
+            if channel.live.spilled() && channel.live.len() * 4 < channel.live.capacity() {
+                channel.live.shrink_to_fit();
+            }
+        }
+        if channel.live.is_empty() && channel.waiting.is_none() {
+            self.channels.remove(name);
+            if self.channels.len() * 8 < self.channels.capacity() {
+                self.channels.shrink_to(self.channels.len() * 2);
+            }
+        }
+        moved
+    }
+
+    /// Moves the channel on to this publication.
+    pub fn advance(&mut self, delivery: &Delivery) -> Continuity {
+        let Some(channel) = self.channels.get_mut(&delivery.channel) else { return Continuity::Nothing };
+        if delivery.offset == 0 {
+            return Continuity::Next;
+        }
+        let known = channel.epoch != 0;
+        let same = channel.epoch == delivery.epoch;
+        if known && same && delivery.offset <= channel.offset {
+            return Continuity::Nothing;
+        }
+        let next = !known || same && delivery.offset == channel.offset + 1;
+        (channel.offset, channel.epoch) = (delivery.offset, delivery.epoch);
+        if next { Continuity::Next } else { Continuity::Gap }
+    }
+
+    /// Who gets everything.
+    pub fn live(&self, name: &str) -> &[u32] {
+        self.channels.get(name).map_or(&[], |channel| &channel.live)
+    }
+
+    /// Gives the publication the channel was just moved on to, to those who wait: it is held back, or dropped,
+    /// or is the first that is for them, and then they are live. Returns these.
+    pub fn settle(&mut self, delivery: &Delivery) -> SmallVec<[Live; 2]> {
+        let mut settled = SmallVec::new();
+        let Some(channel) = self.channels.get_mut(&delivery.channel) else { return settled };
+        let Some(mut waiting) = channel.waiting.take() else { return settled };
+        waiting.retain_mut(|member| match &mut member.answer {
+            Answer::Pending(held) => {
+                held.push(Held::Publication(delivery.clone()));
+                true
+            }
+            Answer::UpTo { offset, epoch } if *epoch == delivery.epoch && delivery.offset <= *offset => true,
+            Answer::UpTo { .. } => {
+                settled.push(channel.go_live(member.slot));
+                false
+            }
+        });
+        if !waiting.is_empty() {
+            channel.waiting = Some(waiting);
+        }
+        settled
+    }
+
+    /// Those who wait for their answer hold a join or leave back; the others get it at once. Returns these.
+    pub fn presence_event(&mut self, name: &str, push: &Encoded) -> SmallVec<[u32; 2]> {
+        let mut ready = SmallVec::new();
+        let waiting = self.channels.get_mut(name).and_then(|channel| channel.waiting.as_mut());
+        for member in waiting.into_iter().flat_map(|waiting| waiting.iter_mut()) {
+            match &mut member.answer {
+                Answer::Pending(held) => held.push(Held::PresenceEvent(push.clone())),
+                Answer::UpTo { .. } => ready.push(member.slot),
+            }
+        }
+        ready
+    }
+
+    /// How many channels have members here.
+    pub fn channels(&self) -> usize {
+        self.channels.len()
+    }
+}
+
+impl Channel {
+    fn go_live(&mut self, slot: u32) -> Live {
+        let member = u32::try_from(self.live.len()).expect("slots are 32 bits wide");
+        self.live.push(slot);
+        Live { slot, member }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,340 @@
+//! The loop of a shard.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pubsub_protocol::DisconnectCode;
+use rand::RngExt;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::connection::{Connection, Purpose, Stage};
+use super::control::{Control, Target};
+use super::deadlines::Deadlines;
+use super::inbox::ShardMessage;
+use super::wake::ConnectionWaker;
+use super::{Drain, Settings, Shard, TURN, at};
+use crate::session::Session;
+use crate::session::control::Action;
+use crate::session::effect::Close;
+use crate::session::id::ClientId;
+
+/// Messages taken from the inbox in one pass over the connections that wait to be written to.
+const PASS_MESSAGES_MAX: usize = 256;
+
+/// Bytes of publications taken in one pass. A connection that takes all it is given never has more waiting.
+const PASS_BYTES_MAX: usize = 256 * 1024;
+
+/// A timer that fires this late was not late by chance: the process stood still.
+const STALL_MS: u64 = 1000;
+
+/// What becomes of a connection after it was dealt with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Keep,
+    Drop,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for Shard<S> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let shard = self.get_mut();
+        // Register first, look second: what comes in between wakes us again.
+        shard.door.waker.register(cx.waker());
+        shard.ready.register(cx.waker());
+        shard.desk.node.hub.inbox(usize::from(shard.index)).register(cx.waker());
+
+        shard.tell_time();
+        shard.adopt();
+        shard.take_messages();
+        shard.ready.take(&mut shard.runnable);
+        shard.run();
+        shard.flush();
+        if shard.stopped {
+            shard.drop_all();
+            return Poll::Ready(());
+        }
+        let timed = shard.poll_timer(cx);
+        let more = !shard.runnable.is_empty() || !shard.dirty.is_empty() || timed;
+        if more || !shard.desk.node.hub.inbox(usize::from(shard.index)).is_empty() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Shard<S> {
+    fn tell_time(&mut self) {
+        self.desk.now = self.desk.node.clock.now();
+        self.desk.now.ms = self.desk.now.ms.saturating_sub(self.stalled_ms);
+    }
+
+    fn adopt(&mut self) {
+        let adopted = std::mem::take(&mut *self.door.adopted.lock());
+        for adopted in adopted {
+            let entry = self.connections.vacant_entry();
+            let slot = u32::try_from(entry.key()).expect("a shard has fewer than 2³² connections");
+            let place = crate::session::id::Place { shard: self.index, slot };
+            let id = ClientId::new(place, &mut self.desk.chance, &self.desk.node.id_secret);
+            let session = Session::new(id, adopted.opening.clone(), &self.desk.node.rules, self.desk.now);
+            let purpose = adopted.purpose;
+            tracing::debug!(connection_id = %id, "connection opened");
+            let wake = ConnectionWaker::new(self.ready.clone(), slot);
+            entry.insert(Some(Box::new(Connection::new(adopted, session, self.settings.message_bytes_max, wake))));
+            self.cells().connections_opened.increment();
+            if let Purpose::Refused(code) = purpose {
+                self.close(slot, code.into());
+            } else if self.drain.is_some() {
+                self.close(slot, DisconnectCode::Shutdown.into());
+            }
+            self.runnable.push_back(slot);
+        }
+    }
+
+    fn take_messages(&mut self) {
+        if self.dirty.is_empty() {
+            (self.pass_messages, self.pass_bytes) = (0, 0);
+        }
+        let bytes_max = PASS_BYTES_MAX.min(self.settings.queue_bytes_max / 2).max(1);
+        if self.pass_messages >= PASS_MESSAGES_MAX || self.pass_bytes >= bytes_max {
+            return;
+        }
+        let mut messages = std::mem::take(&mut self.messages);
+        let hub = &self.desk.node.hub;
+        hub.inbox(usize::from(self.index)).take(
+            PASS_MESSAGES_MAX - self.pass_messages,
+            bytes_max - self.pass_bytes,
+            &mut messages,
+        );
+        hub.made_room();
+        self.pass_messages += messages.len();
+        for message in messages.drain(..) {
+            match message {
+                ShardMessage::Join(marker) => self.enter(&marker),
+                ShardMessage::Publication(delivery) => {
+                    self.pass_bytes += delivery.push.len();
+                    self.deliver(&delivery);
+                }
+                ShardMessage::PresenceEvent { channel, push } => {
+                    self.pass_bytes += push.len();
+                    self.tell_presence(&channel, &push);
+                }
+                ShardMessage::Control(control) => self.control(control),
+            }
+        }
+        self.messages = messages;
+    }
+
+    /// Polls connections that want it, at most a turn's worth.
+    fn run(&mut self) {
+        for _ in 0..TURN {
+            let Some(slot) = self.runnable.pop_front() else { return };
+            self.with(slot, |shard, connection| shard.drive(slot, connection));
+        }
+    }
+
+    /// Writes to connections that have something to send, at most a turn's worth.
+    fn flush(&mut self) {
+        for _ in 0..TURN {
+            let Some(slot) = self.dirty.pop_front() else { return };
+            self.with(slot, |shard, connection| {
+                connection.dirty = false;
+                shard.write(slot, connection)
+            });
+        }
+    }
+
+    /// Does something with a connection, and what its session wants done because of it. A panic costs this
+    /// connection and no other.
+    pub(super) fn with(&mut self, slot: u32, work: impl FnOnce(&mut Self, &mut Connection<S>) -> Fate) {
+        let Some(mut connection) = self.connections.get_mut(at(slot)).and_then(Option::take) else { return };
+        let fate = catch_unwind(AssertUnwindSafe(|| {
+            let fate = work(self, &mut connection);
+            if fate == Fate::Keep {
+                self.apply(slot, &mut connection);
+            }
+            fate
+        }));
+        match fate {
+            Ok(Fate::Keep) => {
+                self.schedule(slot, &mut connection);
+                self.connections[at(slot)] = Some(connection);
+            }
+            Ok(Fate::Drop) => self.remove(slot, connection),
+            Err(_) => {
+                tracing::error!(connection_id = %connection.session.id(), "a bug in the server ended this connection");
+                self.desk.effects.clear();
+                self.remove(slot, connection);
+            }
+        }
+    }
+
+    /// Takes a connection out for good.
+    fn remove(&mut self, slot: u32, mut connection: Box<Connection<S>>) {
+        if !connection.session.is_closed() {
+            connection.session.vanish(&mut self.desk.context());
+        }
+        self.apply(slot, &mut connection);
+        self.desk.node.users.leave(connection.session.user(), self.place(slot));
+        self.connections.remove(at(slot));
+        self.cells().connections_closed.increment();
+        tracing::debug!(connection_id = %connection.session.id(), "connection closed");
+        if self.connections.is_empty() {
+            // What a storm needed is given back.
+            self.connections = slab::Slab::new();
+            self.dirty = std::collections::VecDeque::new();
+            self.runnable = std::collections::VecDeque::new();
+        }
+    }
+
+    /// Closes a connection.
+    pub(super) fn close(&mut self, slot: u32, close: Close) {
+        self.with(slot, |shard, connection| {
+            if !connection.session.is_closed() {
+                connection.session.close(close, &mut shard.desk.context());
+            }
+            Fate::Keep
+        });
+    }
+
+    fn schedule(&mut self, slot: u32, connection: &mut Connection<S>) {
+        let closing = match connection.stage {
+            Stage::Open => u64::MAX,
+            Stage::Closing { until_ms } | Stage::Closed { until_ms } => until_ms,
+        };
+        let blocked = match connection.blocked_ms {
+            0 => u64::MAX,
+            _ if connection.stage != Stage::Open => u64::MAX,
+            since => since + self.settings.write_timeout_ms,
+        };
+        let session = if connection.echo {
+            u64::MAX
+        } else {
+            let Settings { pong_timeout_ms, ping_interval_ms, .. } = self.settings;
+            connection.session.deadline(pong_timeout_ms, ping_interval_ms).unwrap_or(u64::MAX)
+        };
+        let deadline = closing.min(blocked).min(session);
+        if deadline < u64::MAX {
+            self.deadlines.schedule(slot, deadline, &mut connection.scheduled);
+        }
+    }
+
+    /// Does what the time demands and arms the timer. Returns whether it may already have run out.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
+        self.expire();
+        let drain = self.drain.as_ref().and_then(|drain| drain.schedule.front()).map(|&(ms, _)| ms);
+        let next = self.deadlines.next_ms().into_iter().chain(drain).min();
+        let Some(next) = next else {
+            self.timer_ms = None;
+            return false;
+        };
+        if self.timer_ms != Some(next) {
+            self.timer_ms = Some(next);
+            let instant = self.desk.node.clock.instant(next + self.stalled_ms);
+            self.timer.as_mut().reset(instant);
+        }
+        if self.timer.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.timer_ms = None;
+        let late = (self.desk.node.clock.now().ms - self.stalled_ms).saturating_sub(next);
+        if late >= STALL_MS {
+            tracing::warn!(late_ms = late, "the process stood still; its connections are not held to that time");
+            self.stalled_ms += late;
+        }
+        true
+    }
+
+    fn expire(&mut self) {
+        while let Some((tick, slots)) = self.deadlines.due(self.desk.now) {
+            for slot in slots {
+                let connection = self.connections.get_mut(at(slot)).and_then(Option::as_mut);
+                if connection.is_some_and(|connection| Deadlines::counts(tick, &mut connection.scheduled)) {
+                    self.with(slot, |shard, connection| shard.tick(connection));
+                }
+            }
+        }
+        while let Some(drain) = &mut self.drain {
+            let Some(&(ms, slot)) = drain.schedule.front().filter(|(ms, _)| *ms <= self.desk.now.ms) else { return };
+            tracing::trace!(ms, slot, "draining");
+            drain.schedule.pop_front();
+            self.close(slot, DisconnectCode::Shutdown.into());
+        }
+    }
+
+    fn tick(&mut self, connection: &mut Connection<S>) -> Fate {
+        let now = self.desk.now.ms;
+        match connection.stage {
+            Stage::Closing { until_ms } | Stage::Closed { until_ms } if now >= until_ms => return Fate::Drop,
+            Stage::Closing { .. } | Stage::Closed { .. } => return Fate::Keep,
+            Stage::Open => {}
+        }
+        if connection.blocked_ms > 0 && now >= connection.blocked_ms + self.settings.write_timeout_ms {
+            connection.session.close(DisconnectCode::WriteError.into(), &mut self.desk.context());
+        } else if !connection.echo {
+            connection.session.tick(&mut self.desk.context());
+        }
+        Fate::Keep
+    }
+
+    fn control(&mut self, control: Control) {
+        match control {
+            Control::Act { target, action, done } => {
+                let count = self.act(target, &action);
+                // Whoever asked may have gone away meanwhile.
+                let _ = done.send(count);
+            }
+            Control::Drain { spread_ms } => self.start_drain(spread_ms),
+            Control::Lose { channel, code } => {
+                for slot in self.members.live(&channel).to_vec() {
+                    self.lose(slot, &channel, code);
+                }
+            }
+            Control::Stop => self.stopped = true,
+        }
+    }
+
+    fn act(&mut self, target: Target, action: &Action) -> usize {
+        let (slots, wanted): (Vec<u32>, Box<dyn Fn(&Session) -> bool>) = match target {
+            Target::Client(slot, id) => (vec![slot], Box::new(move |session| session.id() == id)),
+            Target::User { user, slots, except } => {
+                (slots, Box::new(move |session| session.user() == &*user && !except.contains(&session.id())))
+            }
+            Target::Anonymous { except } => (
+                self.connections.iter().map(|(slot, _)| u32::try_from(slot).unwrap_or(u32::MAX)).collect(),
+                Box::new(move |session| session.user().is_empty() && !except.contains(&session.id())),
+            ),
+        };
+        let mut count = 0;
+        for slot in slots {
+            self.with(slot, |shard, connection| {
+                if connection.session.is_connected() && wanted(&connection.session) {
+                    connection.session.control(action.clone(), &mut shard.desk.context());
+                    count += 1;
+                }
+                Fate::Keep
+            });
+        }
+        count
+    }
+
+    fn start_drain(&mut self, spread_ms: u64) {
+        let now = self.desk.now.ms;
+        let slots: Vec<usize> = self.connections.iter().map(|(slot, _)| slot).collect();
+        let mut schedule: Vec<_> = slots
+            .into_iter()
+            .map(|slot| (now + self.desk.chance.random_range(0..=spread_ms), u32::try_from(slot).unwrap_or(u32::MAX)))
+            .collect();
+        schedule.sort_unstable();
+        self.drain = Some(Drain { schedule: schedule.into() });
+    }
+
+    fn drop_all(&mut self) {
+        let slots: Vec<usize> = self.connections.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.with(u32::try_from(slot).unwrap_or(u32::MAX), |_, _| Fate::Drop);
+        }
+    }
+}

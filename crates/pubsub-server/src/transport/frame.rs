@@ -1,0 +1,43 @@
+//! Values to WebSocket frames, each in one piece of memory that can be shared and written as it is.
+
+use pubsub_protocol::websocket::{FrameBuilder, Opcode, close_payload};
+use pubsub_protocol::push::PushBody;
+use pubsub_protocol::{Format, Push, Reply};
+
+use crate::outbox::Frame;
+
+/// A data frame with one reply.
+pub fn encode_reply(format: Format, reply: &Reply) -> Frame {
+    let mut builder = FrameBuilder::with_capacity(capacity(reply));
+    format.encode_reply(reply, builder.payload_mut());
+    let opcode = match format {
+        Format::Json => Opcode::Text,
+        _ => Opcode::Binary,
+    };
+    let (bytes, start) = builder.finish(opcode);
+    Frame::new(bytes, start)
+}
+
+/// A control frame.
+pub fn encode_control(opcode: Opcode, payload: &[u8]) -> Frame {
+    let mut builder = FrameBuilder::with_capacity(payload.len());
+    builder.payload_mut().extend_from_slice(payload);
+    let (bytes, start) = builder.finish(opcode);
+    Frame::new(bytes, start)
+}
+
+/// A close frame; a reason that is too long is cut.
+pub fn encode_close(code: u16, reason: &str) -> Frame {
+    encode_control(Opcode::Close, &close_payload(code, reason))
+}
+
+/// A guess at a reply's encoded size that spares a large publication from being copied as the buffer grows.
+fn capacity(reply: &Reply) -> usize {
+    match reply {
+        Reply::Push(Push { channel, body: PushBody::Publication(publication) }) => {
+            64 + channel.len() + publication.data.len() + publication.info.as_ref().map_or(0, |_| 128)
+        }
+        Reply::Ping => 2,
+        _ => 128,
+    }
+}

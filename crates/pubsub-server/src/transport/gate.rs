@@ -1,0 +1,146 @@
+//! Who is let in: limits that are looked at before a WebSocket exists.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::rate::Bucket;
+
+/// Counts connections and refuses those that are too many.
+#[derive(Debug)]
+pub struct Gate {
+    open: AtomicUsize,
+    limit: usize,
+    closed: AtomicBool,
+    rate_per_s: u32,
+    rate: Mutex<Bucket>,
+    rate_per_address_per_s: u32,
+    addresses: Mutex<HashMap<IpAddr, Bucket>>,
+}
+
+/// Why a connection is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// `client.connection_limit`
+    #[error("this server has as many connections as it may")]
+    Limit,
+    /// `client.connection_rate_limit`
+    #[error("too many new connections at once")]
+    Rate,
+    /// `client.connection_rate_limit_per_address`
+    #[error("too many new connections from this address at once")]
+    AddressRate,
+    /// The server is going down.
+    #[error("this server is shutting down")]
+    Draining,
+}
+
+/// A connection that is let in, counted for as long as this lives.
+#[derive(Debug)]
+pub struct Slot(Arc<Gate>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Gate {
+    /// An open gate. Each limit: 0 for none.
+    pub fn new(limit: usize, rate_per_s: u32, rate_per_address_per_s: u32) -> Arc<Self> {
+        Arc::new(Self {
+            open: AtomicUsize::new(0),
+            limit,
+            closed: AtomicBool::new(false),
+            rate_per_s,
+            rate: Mutex::default(),
+            rate_per_address_per_s,
+            addresses: Mutex::default(),
+        })
+    }
+
+    /// Lets a connection in, or says why not.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn enter(self: &Arc<Self>, address: Option<IpAddr>, now_ms: u64) -> Result<Slot, Refused> {
+        if self.is_closed() {
+            return Err(Refused::Draining);
+        }
+        if self.open.fetch_add(1, Ordering::AcqRel) >= self.limit && self.limit > 0 {
+            self.open.fetch_sub(1, Ordering::AcqRel);
+            return Err(Refused::Limit);
+        }
+        let slot = Slot(self.clone());
+        if self.rate_per_s > 0 && !self.rate.lock().take(self.rate_per_s, self.rate_per_s, now_ms) {
+            return Err(Refused::Rate);
+        }
+        if let (Some(address), rate @ 1..) = (address, self.rate_per_address_per_s) {
+            let mut addresses = self.addresses.lock();
+            if !addresses.entry(address).or_default().take(rate, rate, now_ms) {
+                return Err(Refused::AddressRate);
+            }
+        }
+        Ok(slot)
+    }
+
+    /// Forgets addresses that have not come for a while. Called by the server's housekeeping.
+    pub fn sweep(&self, now_ms: u64) {
+        if self.rate_per_address_per_s > 0 {
+            self.addresses.lock().retain(|_, bucket| !bucket.is_full(now_ms));
+        }
+    }
+
+    /// Lets nobody in any more.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// Whether nobody is let in any more.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_counts_who_is_there() {
+        let gate = Gate::new(2, 0, 0);
+        let (first, _second) = (gate.enter(None, 0).unwrap(), gate.enter(None, 0).unwrap());
+        assert_eq!(gate.enter(None, 0).unwrap_err(), Refused::Limit);
+        drop(first);
+        let _third = gate.enter(None, 0).unwrap();
+        assert_eq!(gate.connections(), 2);
+    }
+
+    #[test]
+    fn one_address_can_not_use_up_the_rate_of_another() {
+        let gate = Gate::new(0, 0, 2);
+        let (one, other) = (Some(IpAddr::from([127, 0, 0, 1])), Some(IpAddr::from([127, 0, 0, 2])));
+        assert!(gate.enter(one, 0).is_ok() && gate.enter(one, 0).is_ok());
+        assert_eq!(gate.enter(one, 0).unwrap_err(), Refused::AddressRate);
+        assert!(gate.enter(other, 0).is_ok());
+        assert!(gate.enter(one, 500).is_ok());
+        assert_eq!(gate.connections(), 0, "a slot that was dropped does not count");
+        gate.sweep(10_000);
+        assert!(gate.addresses.lock().is_empty());
+    }
+
+    #[test]
+    fn a_closed_gate_lets_nobody_in() {
+        let gate = Gate::new(0, 0, 0);
+        gate.close();
+        assert_eq!(gate.enter(None, 0).unwrap_err(), Refused::Draining);
+    }
+}

@@ -1,0 +1,190 @@
+//! Where connections come from: TCP, TLS over TCP, or this very process.
+//!
+//! A connection is accepted in one place and served in another (its shard), so what is accepted is *raw* and
+//! becomes a stream where it will live: a socket registers with the runtime that polls it, once.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use super::tls::{MaybeTls, TlsAcceptor};
+
+/// A source of connections.
+pub trait Listener: Send + 'static {
+    /// A connection that was accepted and not yet taken to its shard.
+    type Raw: Send + 'static;
+    /// A connection in its shard.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next connection and its peer's address, where there is such a thing. An error is logged, and the
+    /// listener asked again: it has to wait by itself if asking again at once would be in vain.
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Raw, Option<SocketAddr>)>> + Send;
+
+    /// Makes a raw connection a stream. Runs where the stream will be polled.
+    fn attach(raw: Self::Raw) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// The address listened on, where there is such a thing.
+    fn local_addr(&self) -> Option<SocketAddr>;
+}
+
+/// TCP, with or without TLS.
+pub struct TcpListener {
+    socket: AsyncFd<std::net::TcpListener>,
+    address: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    /// A descriptor to give up when there are no more: with it the connection that waits can be accepted and
+    /// closed, where otherwise it would wait, and wake us, for ever.
+    spare: Option<std::fs::File>,
+}
+
+/// How long to wait when no descriptor is left: as long as nothing is closed, asking again is in vain.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+
+impl TcpListener {
+    /// Listens on `address` with room for `backlog` connections that wait to be accepted.
+    ///
+    /// # Errors
+    /// When the address can not be had.
+    pub fn bind(address: SocketAddr, backlog: u32, tls: Option<TlsAcceptor>) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+        socket.set_nonblocking(true)?;
+        let socket: std::net::TcpListener = socket.into();
+        let address = socket.local_addr()?;
+        #[allow(deprecated, reason = "unsound only for types that may change their descriptor; a std listener does not")]
+        let socket = AsyncFd::new(socket)?;
+        Ok(Self { socket, address, tls, spare: spare() })
+    }
+
+    async fn accept_socket(&mut self) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+        loop {
+            let mut ready = self.socket.readable().await?;
+            match ready.try_io(|socket| socket.get_ref().accept()) {
+                Ok(accepted) => return accepted,
+                Err(_would_block) => {}
+            }
+        }
+    }
+
+    /// No descriptor is left: turns the one who waits away instead of leaving it waiting.
+    async fn shed(&mut self) {
+        drop(self.spare.take());
+        let _ = self.socket.get_ref().accept().map(drop);
+        self.spare = spare();
+        tokio::time::sleep(EXHAUSTED_PAUSE).await;
+    }
+}
+
+fn spare() -> Option<std::fs::File> {
+    std::fs::File::open("/dev/null").ok()
+}
+
+/// Whether there are no more descriptors (or buffers) to be had, in this process or on this machine.
+fn is_exhausted(error: &io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    const ENOBUFS: i32 = 105;
+    const ENOMEM: i32 = 12;
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOBUFS | ENOMEM))
+}
+
+impl Listener for TcpListener {
+    type Raw = (std::net::TcpStream, Option<TlsAcceptor>);
+    type Stream = MaybeTls;
+
+    async fn accept(&mut self) -> io::Result<(Self::Raw, Option<SocketAddr>)> {
+        match self.accept_socket().await {
+            Ok((socket, peer)) => Ok(((socket, self.tls.clone()), Some(peer))),
+            Err(error) => {
+                if is_exhausted(&error) {
+                    self.shed().await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn attach((socket, tls): Self::Raw) -> io::Result<MaybeTls> {
+        socket.set_nonblocking(true)?;
+        socket.set_nodelay(true)?;
+        let stream = TcpStream::from_std(socket)?;
+        match tls {
+            Some(tls) => tls.accept(stream).await,
+            None => Ok(MaybeTls::Plain(stream)),
+        }
+    }
+
+    fn local_addr(&self) -> Option<SocketAddr> {
+        Some(self.address)
+    }
+}
+
+/// Connections from within this process, for tests and for a whole system under one paused clock.
+pub struct MemoryListener<S = DuplexStream>(mpsc::UnboundedReceiver<S>);
+
+/// The other end of a [`MemoryListener`].
+pub struct MemoryConnector<S = DuplexStream>(mpsc::UnboundedSender<S>);
+
+/// A listener, and where to put the streams that it accepts.
+pub fn memory<S>() -> (MemoryListener<S>, MemoryConnector<S>) {
+    let (tx, rx) = mpsc::unbounded_channel();
+    (MemoryListener(rx), MemoryConnector(tx))
+}
+
+impl<S> Clone for MemoryConnector<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<S> MemoryConnector<S> {
+    /// Connects a stream of one's own making: the server gets this end.
+    ///
+    /// # Errors
+    /// `ConnectionRefused` when the listener is gone.
+    pub fn connect_with(&self, stream: S) -> io::Result<()> {
+        self.0.send(stream).map_err(|_| io::ErrorKind::ConnectionRefused.into())
+    }
+}
+
+impl MemoryConnector {
+    /// Connects by a pipe that holds `buffer_bytes` in each direction, and returns our end of it.
+    ///
+    /// # Errors
+    /// `ConnectionRefused` when the listener is gone.
+    pub fn connect(&self, buffer_bytes: usize) -> io::Result<DuplexStream> {
+        let (ours, theirs) = tokio::io::duplex(buffer_bytes);
+        self.connect_with(theirs)?;
+        Ok(ours)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Listener for MemoryListener<S> {
+    type Raw = S;
+    type Stream = S;
+
+    async fn accept(&mut self) -> io::Result<(S, Option<SocketAddr>)> {
+        match self.0.recv().await {
+            Some(stream) => Ok((stream, None)),
+            // All connectors are gone: nobody will ever come.
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn attach(raw: S) -> io::Result<S> {
+        Ok(raw)
+    }
+
+    fn local_addr(&self) -> Option<SocketAddr> {
+        None
+    }
+}

@@ -1,0 +1,206 @@
+//! The request that makes a connection a WebSocket: checked, answered, and the socket handed to its shard.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{
+    CONTENT_TYPE, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use hyper_util::rt::TokioIo;
+use pubsub_protocol::{DisconnectCode, Format};
+use tokio::io::{AsyncRead, AsyncWrite};
+use wildmatch::WildMatch;
+
+use super::gate::Gate;
+use super::http::Peer;
+use crate::clock::Clock;
+use crate::config::ClientConfig;
+use crate::metrics::{self, Metrics};
+use crate::session::Opening;
+use crate::shard::Door;
+use crate::shard::connection::{Adopted, Purpose};
+
+/// What it takes to let a WebSocket in, and where it goes.
+pub struct Entrance<S> {
+    door: Arc<Door<S>>,
+    gate: Arc<Gate>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    origins: Vec<WildMatch>,
+    user_header: Option<HeaderName>,
+}
+
+impl<S> Entrance<S> {
+    /// An entrance to the shard behind `door`.
+    pub fn new(door: Arc<Door<S>>, gate: Arc<Gate>, clock: Clock, metrics: Arc<Metrics>, client: &ClientConfig) -> Self {
+        Self {
+            door,
+            gate,
+            clock,
+            metrics,
+            origins: client.allowed_origins.iter().map(|origin| WildMatch::new(&origin.to_ascii_lowercase())).collect(),
+            user_header: client.user_id_http_header.as_deref().and_then(|name| name.parse().ok()),
+        }
+    }
+}
+
+/// Why there is no upgrade.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("this is a WebSocket endpoint: {0}")]
+    NotWebSocket(String),
+    #[error("Sec-WebSocket-Key must be 16 bytes in base64")]
+    Key,
+    #[error("this server speaks version 13 of the WebSocket protocol only")]
+    Version,
+    #[error("pages of this origin may not connect; client.allowed_origins decides that")]
+    Origin,
+    #[error(transparent)]
+    Gate(#[from] super::gate::Refused),
+}
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NotWebSocket(_) | Self::Key => StatusCode::BAD_REQUEST,
+            Self::Version => StatusCode::UPGRADE_REQUIRED,
+            Self::Origin => StatusCode::FORBIDDEN,
+            Self::Gate(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Its label in the metrics.
+    fn reason(&self) -> metrics::Refused {
+        use super::gate::Refused;
+        match self {
+            Self::NotWebSocket(_) | Self::Key | Self::Version => metrics::Refused::BadUpgrade,
+            Self::Origin => metrics::Refused::Origin,
+            Self::Gate(Refused::Limit) => metrics::Refused::Limit,
+            Self::Gate(Refused::Rate | Refused::AddressRate) => metrics::Refused::Rate,
+            Self::Gate(Refused::Draining) => metrics::Refused::Draining,
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = (self.status(), format!("{self}\n")).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        if matches!(self, Self::Version) {
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
+        response
+    }
+}
+
+/// Answers an upgrade request, for the client protocol or for the echo.
+pub async fn upgrade<S>(entrance: Arc<Entrance<S>>, purpose: Purpose, request: Request) -> Response
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    match try_upgrade(&entrance, purpose, request) {
+        Ok(response) => response,
+        Err(refusal) => {
+            tracing::info!(%refusal, "connection refused");
+            entrance.metrics.node.refuse(refusal.reason());
+            refusal.into_response()
+        }
+    }
+}
+
+fn try_upgrade<S>(entrance: &Arc<Entrance<S>>, purpose: Purpose, mut request: Request) -> Result<Response, Refusal>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let on_upgrade = hyper::upgrade::on(&mut request);
+    let peer = request.extensions().get::<Peer>().and_then(|peer| peer.0);
+    let (parts, _body) = request.into_parts();
+    check_key(&parts.headers)?;
+    check_origin(&parts.headers, &entrance.origins)?;
+    let wanted = Wanted::read(&parts.headers, parts.uri.query().unwrap_or(""), purpose);
+    let opening = Opening {
+        native_ping: wanted.native_ping,
+        user: entrance.user_header.as_ref().and_then(|name| Some(parts.headers.get(name)?.to_str().ok()?.to_owned())),
+    };
+    let request = http::Request::from_parts(parts, ());
+    let accepted = tungstenite::handshake::server::create_response(&request).map_err(|error| match error {
+        tungstenite::Error::Protocol(tungstenite::error::ProtocolError::MissingSecWebSocketVersionHeader) => Refusal::Version,
+        error => Refusal::NotWebSocket(error.to_string()),
+    })?;
+    let slot = entrance.gate.enter(peer.map(|peer| peer.ip()), entrance.clock.now().ms)?;
+    let mut response = accepted.map(|()| Body::empty());
+    if let Some(subprotocol) = wanted.subprotocol {
+        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
+    }
+    let entrance = entrance.clone();
+    tokio::spawn(async move {
+        let upgraded = match on_upgrade.await {
+            Ok(upgraded) => upgraded,
+            Err(error) => return tracing::debug!(?peer, %error, "the peer left during the upgrade"),
+        };
+        let parts = upgraded
+            .downcast::<TokioIo<S>>()
+            .expect("the stream that is served is the stream that comes back from the upgrade");
+        entrance.door.adopt(Adopted {
+            stream: parts.io.into_inner(),
+            leftover: parts.read_buf.to_vec(),
+            opening,
+            format: Format::Json,
+            purpose: wanted.purpose,
+            slot,
+        });
+    });
+    Ok(response)
+}
+
+/// What the client wants to speak.
+struct Wanted {
+    subprotocol: Option<&'static str>,
+    purpose: Purpose,
+    native_ping: bool,
+}
+
+impl Wanted {
+    fn read(headers: &HeaderMap, query: &str, purpose: Purpose) -> Self {
+        let offers = |name: &str| {
+            headers
+                .get_all(SEC_WEBSOCKET_PROTOCOL)
+                .iter()
+                .filter_map(|value| value.to_str().ok())
+                .flat_map(|value| value.split(','))
+                .any(|offer| offer.trim().eq_ignore_ascii_case(name))
+        };
+        let asks = |pair: &str| query.split('&').any(|other| other == pair);
+        let native_ping = asks("cf_ws_frame_ping_pong=true");
+        let protobuf_offered = offers("centrifuge-protobuf");
+        if purpose == Purpose::Session && (protobuf_offered || asks("format=protobuf") || asks("cf_protocol=protobuf")) {
+            // Not spoken yet. A refused upgrade would be tried again for ever; the close code is final. The
+            // subprotocol is confirmed because a browser never shows the code of an upgrade it did not accept.
+            let subprotocol = protobuf_offered.then_some("centrifuge-protobuf");
+            let purpose = Purpose::Refused(DisconnectCode::InappropriateProtocol);
+            return Self { subprotocol, purpose, native_ping };
+        }
+        let subprotocol = (purpose == Purpose::Session && offers("centrifuge-json")).then_some("centrifuge-json");
+        Self { subprotocol, purpose, native_ping }
+    }
+}
+
+fn check_key(headers: &HeaderMap) -> Result<(), Refusal> {
+    let Some(key) = headers.get(SEC_WEBSOCKET_KEY) else {
+        return Err(Refusal::NotWebSocket("the request has no Sec-WebSocket-Key".to_owned()));
+    };
+    if STANDARD.decode(key).is_ok_and(|key| key.len() == 16) { Ok(()) } else { Err(Refusal::Key) }
+}
+
+/// Browsers send an origin, and only they are bound by it: without one there is no page to be kept out.
+fn check_origin(headers: &HeaderMap, allowed: &[WildMatch]) -> Result<(), Refusal> {
+    let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
+    let origin = String::from_utf8_lossy(origin.as_bytes()).to_ascii_lowercase();
+    if allowed.iter().any(|allowed| allowed.matches(&origin)) { Ok(()) } else { Err(Refusal::Origin) }
+}
