@@ -53,8 +53,12 @@ pub struct PublishOptions {
 pub trait Engine: Send + Sync + 'static {
     /// Appends to the channel's stream and hands the publication to the feed. Returns its position: the
     /// default one where the channel keeps no history.
-    fn publish<'a>(&'a self, channel: &'a str, publication: Publication, options: PublishOptions)
-    -> Answer<'a, StreamPosition>;
+    fn publish<'a>(
+        &'a self,
+        channel: &'a str,
+        publication: Publication,
+        options: PublishOptions,
+    ) -> Answer<'a, StreamPosition>;
 
     /// Tells the feed that somebody joined or left. Not kept.
     fn announce<'a>(&'a self, channel: &'a str, event: PresenceEvent) -> Answer<'a, ()>;

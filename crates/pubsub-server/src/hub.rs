@@ -156,7 +156,12 @@ impl Hub {
     }
 
     /// Hands `message` to the shards that have members of `channel`, in one order for all of them.
-    fn fan_out(&self, channel: &str, encode: impl FnOnce() -> Encoded, message: impl Fn(Arc<str>, Encoded) -> ShardMessage) {
+    fn fan_out(
+        &self,
+        channel: &str,
+        encode: impl FnOnce() -> Encoded,
+        message: impl Fn(Arc<str>, Encoded) -> ShardMessage,
+    ) {
         // Encoding takes a while for a large payload: not under the lock, and not at all for nobody.
         if !self.routes.contains_key(channel) {
             return;

@@ -94,8 +94,15 @@ pub enum Refused {
 
 impl Refused {
     /// All of them, in the order of their cells.
-    pub const ALL: &[Self] =
-        &[Self::Limit, Self::Rate, Self::HandshakeTimeout, Self::BadUpgrade, Self::Origin, Self::Descriptors, Self::Draining];
+    pub const ALL: &[Self] = &[
+        Self::Limit,
+        Self::Rate,
+        Self::HandshakeTimeout,
+        Self::BadUpgrade,
+        Self::Origin,
+        Self::Descriptors,
+        Self::Draining,
+    ];
 
     /// The `reason` label.
     #[must_use]

@@ -95,7 +95,8 @@ impl Node {
                 Some((mode, position)) => mode.query(position),
                 None => HistoryQuery::POSITION,
             };
-            let page = self.engine.history(&channel, query, retention).await.map_err(|error| failed(&channel, &error))?;
+            let page =
+                self.engine.history(&channel, query, retention).await.map_err(|error| failed(&channel, &error))?;
             subscribed.top = Some(page.top.clone());
             subscribed.recovery = recover.map(|(mode, position)| mode.recover(&position, page));
             if reject_unrecovered && subscribed.recovery.as_ref().is_some_and(|recovery| !recovery.recovered) {
@@ -129,7 +130,12 @@ impl Node {
     ///
     /// # Errors
     /// [`ErrorCode::UnrecoverablePosition`] for a position of another epoch; [`ErrorCode::Internal`].
-    pub async fn history(&self, channel: &str, query: HistoryQuery, retention: Retention) -> Result<HistoryPage, ErrorCode> {
+    pub async fn history(
+        &self,
+        channel: &str,
+        query: HistoryQuery,
+        retention: Retention,
+    ) -> Result<HistoryPage, ErrorCode> {
         let since = query.since.clone();
         let page = self.engine.history(channel, query, retention).await.map_err(|error| failed(channel, &error))?;
         match since {

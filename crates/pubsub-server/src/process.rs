@@ -29,7 +29,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let http = &config.http_server;
     let tls = http.tls.enabled.then(|| acceptor(&http.tls)).transpose()?;
     let listener = bind(http.public_addr(), http.backlog, tls.clone(), "http_server.port")?;
-    let internal = http.internal_addr().map(|addr| bind(addr, http.backlog, tls.clone(), "http_server.internal_port")).transpose()?;
+    let internal = http
+        .internal_addr()
+        .map(|addr| bind(addr, http.backlog, tls.clone(), "http_server.internal_port"))
+        .transpose()?;
     let certificate = http.tls.clone();
 
     let server = Server::new(config).start(listener)?;
@@ -59,7 +62,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
 fn bind(address: SocketAddr, backlog: u32, tls: Option<TlsAcceptor>, key: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address, backlog, tls).with_context(|| {
-        format!("cannot listen on {address}: choose another port by {key} (0 picks a free one), or end what listens there")
+        format!(
+            "cannot listen on {address}: choose another port by {key} (0 picks a free one), or end what listens there"
+        )
     })
 }
 
@@ -111,6 +116,10 @@ fn report(drained: Drained) {
     if drained.left == 0 {
         tracing::info!(connections = drained.connections, "drained");
     } else {
-        tracing::warn!(connections = drained.connections, left = drained.left, "time was up before all connections closed");
+        tracing::warn!(
+            connections = drained.connections,
+            left = drained.left,
+            "time was up before all connections closed"
+        );
     }
 }

@@ -34,7 +34,9 @@ mod tests {
     #[test]
     fn gives_the_burst_at_once_and_the_rate_from_then_on() {
         let mut bucket = Bucket::default();
-        let taken = |bucket: &mut Bucket, now_ms| std::iter::repeat_with(|| bucket.take(10, 5, now_ms)).take_while(|t| *t).count();
+        let taken = |bucket: &mut Bucket, now_ms| {
+            std::iter::repeat_with(|| bucket.take(10, 5, now_ms)).take_while(|t| *t).count()
+        };
         assert_eq!(taken(&mut bucket, 1000), 5);
         assert_eq!(taken(&mut bucket, 1099), 0);
         assert_eq!(taken(&mut bucket, 1100), 1);

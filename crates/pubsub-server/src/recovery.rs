@@ -87,13 +87,7 @@ mod tests {
     const MAX: usize = 3;
 
     fn publication(offset: u64) -> Publication {
-        Publication {
-            data: Payload::from_bytes(b"1"),
-            info: None,
-            offset,
-            tags: BTreeMap::new(),
-            epoch: String::new(),
-        }
+        Publication { data: Payload::from_bytes(b"1"), info: None, offset, tags: BTreeMap::new(), epoch: String::new() }
     }
 
     /// A stream that holds `kept`, with its top at `top`, asked by somebody at `offset` of `epoch`.
@@ -152,7 +146,11 @@ mod tests {
             (none.clone(), 5, 4, "e", None),
             (none.clone(), 0, 0, "", Some(vec![])),
         ] {
-            assert_eq!(ask(Mode::Cache, kept.clone(), top, offset, epoch), expected, "{kept:?} top {top}, {offset}@{epoch}");
+            assert_eq!(
+                ask(Mode::Cache, kept.clone(), top, offset, epoch),
+                expected,
+                "{kept:?} top {top}, {offset}@{epoch}"
+            );
         }
     }
 }

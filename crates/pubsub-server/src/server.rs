@@ -120,7 +120,8 @@ impl Server {
         };
         let hub = Arc::new(Hub::new(shards, chance.next_u64()));
         let engine = Arc::new(MemoryEngine::new(hub.clone(), chance.next_u64()));
-        let hasher = RandomState::with_seeds(chance.next_u64(), chance.next_u64(), chance.next_u64(), chance.next_u64());
+        let hasher =
+            RandomState::with_seeds(chance.next_u64(), chance.next_u64(), chance.next_u64(), chance.next_u64());
         let node = Arc::new(Node {
             hub,
             engine: engine.clone(),

@@ -19,8 +19,6 @@ pub mod requests;
 pub mod rules;
 pub mod subscribe;
 pub mod subscriptions;
-#[cfg(test)]
-mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

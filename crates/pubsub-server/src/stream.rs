@@ -191,10 +191,16 @@ mod tests {
     #[test]
     fn reads_after_any_offset_that_was_or_was_not_kept() {
         let (mut stream, now) = filled(5);
-        for (since, expected) in
-            [(0, vec![3, 4, 5]), (1, vec![3, 4, 5]), (2, vec![3, 4, 5]), (3, vec![4, 5]), (4, vec![5]), (5, vec![]),
-             (6, vec![]), (u64::MAX, vec![])]
-        {
+        for (since, expected) in [
+            (0, vec![3, 4, 5]),
+            (1, vec![3, 4, 5]),
+            (2, vec![3, 4, 5]),
+            (3, vec![4, 5]),
+            (4, vec![5]),
+            (5, vec![]),
+            (6, vec![]),
+            (u64::MAX, vec![]),
+        ] {
             assert_eq!(offsets(&stream.page(&after(since), now)), expected, "after {since}");
         }
     }

@@ -62,7 +62,8 @@ impl MemoryEngine {
     /// An empty engine whose publications come out at `feed`; epochs are drawn from `seed`.
     pub fn new(feed: Arc<dyn Feed>, seed: u64) -> Self {
         let mut chance = ChaCha12Rng::seed_from_u64(seed);
-        let hasher = RandomState::with_seeds(chance.next_u64(), chance.next_u64(), chance.next_u64(), chance.next_u64());
+        let hasher =
+            RandomState::with_seeds(chance.next_u64(), chance.next_u64(), chance.next_u64(), chance.next_u64());
         Self {
             streams: DashMap::with_hasher_and_shard_amount(hasher.clone(), STRIPES),
             presence: DashMap::with_hasher_and_shard_amount(hasher, STRIPES),
@@ -113,7 +114,13 @@ impl MemoryEngine {
     }
 
     /// Runs `work` on the channel's stream, made if there was none, under the channel's order.
-    fn with_stream<T>(&self, channel: &str, retention: &Retention, now: Instant, work: impl FnOnce(&mut Stream) -> T) -> T {
+    fn with_stream<T>(
+        &self,
+        channel: &str,
+        retention: &Retention,
+        now: Instant,
+        work: impl FnOnce(&mut Stream) -> T,
+    ) -> T {
         if let Some(mut stream) = self.streams.get_mut(channel) {
             if stream.expire(now).is_some() {
                 return work(&mut stream);
@@ -208,7 +215,12 @@ fn at_once<'a, T: Send + 'a>(value: T) -> Answer<'a, T> {
 }
 
 impl Engine for MemoryEngine {
-    fn publish<'a>(&'a self, channel: &'a str, publication: Publication, options: PublishOptions) -> Answer<'a, StreamPosition> {
+    fn publish<'a>(
+        &'a self,
+        channel: &'a str,
+        publication: Publication,
+        options: PublishOptions,
+    ) -> Answer<'a, StreamPosition> {
         at_once(self.publish_now(channel, publication, options))
     }
 

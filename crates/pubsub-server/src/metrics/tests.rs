@@ -83,7 +83,7 @@ fn counts_of_all_shards_are_added_up() {
         BTreeMap::from([(("publish", 200), 2), (("publish", 401), 1), (("unknown", 404), 1), (("info", OTHER), 1)])
     );
     let refused: Vec<_> = Refused::ALL.iter().map(|reason| stats.connections_refused[reason.label()]).collect();
-    assert_eq!(refused, [1, 2, 3, 4, 5, 6]);
+    assert_eq!(refused, [1, 2, 3, 4, 5, 6, 7]);
 }
 
 #[test]
@@ -219,6 +219,7 @@ fn the_text_tells_what_the_snapshot_tells() {
         ("pubsub_connections_refused_total{reason=\"bad_upgrade\"}", 4.0),
         ("pubsub_connections_refused_total{reason=\"origin\"}", 5.0),
         ("pubsub_connections_refused_total{reason=\"descriptors\"}", 6.0),
+        ("pubsub_connections_refused_total{reason=\"draining\"}", 7.0),
         ("pubsub_disconnects_total{code=\"3008\"}", 2.0),
         ("pubsub_slow_consumers_total", 2.0),
         ("pubsub_subscriptions", 15_015.0),

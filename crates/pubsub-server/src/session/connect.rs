@@ -78,7 +78,11 @@ impl Session {
     }
 
     /// Takes on the identity of `claims`. Returns the channels that the connection is subscribed to at once.
-    fn server_side(&mut self, claims: ConnectClaims, cx: &Context<'_>) -> Result<BTreeMap<String, SubClaims>, ErrorCode> {
+    fn server_side(
+        &mut self,
+        claims: ConnectClaims,
+        cx: &Context<'_>,
+    ) -> Result<BTreeMap<String, SubClaims>, ErrorCode> {
         let mut wanted = claims.subs;
         for channel in claims.channels {
             wanted.entry(channel).or_default();

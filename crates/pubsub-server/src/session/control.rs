@@ -1,7 +1,7 @@
 //! What the server API wants of a connection.
 
-use pubsub_protocol::push::{Push, PushBody, Refreshed};
 use pubsub_protocol::command::SubscribeRequest;
+use pubsub_protocol::push::{Push, PushBody, Refreshed};
 use pubsub_protocol::{DisconnectCode, Payload, Reply, StreamPosition};
 
 use super::effect::{Close, Effect};

@@ -88,7 +88,11 @@ impl Session {
         Ok(name.may_presence(&self.caller(cx), subscribed)?)
     }
 
-    pub(super) fn presence_read(id: u32, result: Result<BTreeMap<String, ClientInfo>, ErrorCode>, cx: &mut Context<'_>) {
+    pub(super) fn presence_read(
+        id: u32,
+        result: Result<BTreeMap<String, ClientInfo>, ErrorCode>,
+        cx: &mut Context<'_>,
+    ) {
         answer(id, "presence", result.map(|presence| Answer::Presence(PresenceResult { presence })), cx);
     }
 

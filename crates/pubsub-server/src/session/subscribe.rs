@@ -30,7 +30,12 @@ pub(super) struct Grant {
 }
 
 impl Session {
-    pub(super) fn subscribe(&mut self, id: u32, request: SubscribeRequest, cx: &mut Context<'_>) -> Result<(), Refusal> {
+    pub(super) fn subscribe(
+        &mut self,
+        id: u32,
+        request: SubscribeRequest,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Refusal> {
         if request.channel.is_empty() || !matches!(request.delta.as_str(), "" | "fossil") {
             return Err(DisconnectCode::BadRequest.into());
         }
@@ -63,7 +68,11 @@ impl Session {
         Ok(())
     }
 
-    fn subscription_claims(&self, request: &SubscribeRequest, cx: &Context<'_>) -> Result<Option<SubscribeClaims>, Refusal> {
+    fn subscription_claims(
+        &self,
+        request: &SubscribeRequest,
+        cx: &Context<'_>,
+    ) -> Result<Option<SubscribeClaims>, Refusal> {
         if request.token.is_empty() {
             return Ok(None);
         }
@@ -86,7 +95,13 @@ impl Session {
     }
 
     /// Enters the subscription and says what the node has to do for it. Everything is allowed by now.
-    pub(super) fn begin(&mut self, name: &ResolvedChannel<'_>, request: &SubscribeRequest, grant: Grant, cx: &mut Context<'_>) -> Subscribe {
+    pub(super) fn begin(
+        &mut self,
+        name: &ResolvedChannel<'_>,
+        request: &SubscribeRequest,
+        grant: Grant,
+        cx: &mut Context<'_>,
+    ) -> Subscribe {
         let options = name.options;
         let force = &grant.overrides;
         let retention = cx.rules.retention(options);
@@ -105,7 +120,8 @@ impl Session {
             positioned,
             recoverable,
             join_leave: announced
-                && (force.force_push_join_leave.unwrap_or(options.force_push_join_leave) || request.join_leave && name.grants_join_leave(&caller)),
+                && (force.force_push_join_leave.unwrap_or(options.force_push_join_leave)
+                    || request.join_leave && name.grants_join_leave(&caller)),
             present,
             announced,
         };
@@ -195,7 +211,11 @@ impl Session {
         let subscription = self.subscriptions.get_mut(channel).ok_or(ErrorCode::Internal)?;
         subscription.stage = Stage::Subscribed;
         let after = subscribed.top.as_ref().map(|top| (top.offset, epoch_tag(&top.epoch)));
-        cx.effects.push_back(Effect::Activate { channel: subscription.channel.clone(), join: subscription.join, after });
+        cx.effects.push_back(Effect::Activate {
+            channel: subscription.channel.clone(),
+            join: subscription.join,
+            after,
+        });
 
         let (data, asked) = subscription.take_answered();
         let expires_ms = subscription.expires_ms();
@@ -241,7 +261,12 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn sub_refresh(&mut self, id: u32, request: SubRefreshRequest, cx: &mut Context<'_>) -> Result<(), Refusal> {
+    pub(super) fn sub_refresh(
+        &mut self,
+        id: u32,
+        request: SubRefreshRequest,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Refusal> {
         if request.token.is_empty() {
             return Err(ErrorCode::BadRequest.into());
         }
@@ -276,7 +301,8 @@ impl Session {
 
     /// The server ends a subscription, for a reason that a code names. The client is told and may come back.
     pub fn lose(&mut self, channel: &str, join: u64, code: UnsubscribeCode, cx: &mut Context<'_>) {
-        let Some(subscription) = self.subscriptions.get(channel).filter(|subscription| subscription.join == join) else {
+        let Some(subscription) = self.subscriptions.get(channel).filter(|subscription| subscription.join == join)
+        else {
             return;
         };
         if subscription.traits.server_side {

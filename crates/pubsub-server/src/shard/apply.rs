@@ -79,7 +79,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shard<S> {
     }
 
     /// A subscription is answered: what was held back for it follows, and it goes live.
-    fn activate(&mut self, slot: u32, connection: &mut Connection<S>, channel: &Arc<str>, join: u64, after: Option<(u64, u64)>) {
+    fn activate(
+        &mut self,
+        slot: u32,
+        connection: &mut Connection<S>,
+        channel: &Arc<str>,
+        join: u64,
+        after: Option<(u64, u64)>,
+    ) {
         self.cells().subscriptions_opened.increment();
         match self.members.answer(channel, join, after) {
             Answered::NotEntered => drop(self.answers.insert(join, after)),

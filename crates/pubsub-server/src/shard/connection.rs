@@ -80,15 +80,24 @@ pub(super) struct Unread {
 pub(super) enum Stage {
     Open,
     /// Our close frame is in the outbox or sent; the peer's is awaited until then.
-    Closing { until_ms: u64 },
+    Closing {
+        until_ms: u64,
+    },
     /// Both close frames are there: as soon as ours is written, the socket goes.
-    Closed { until_ms: u64 },
+    Closed {
+        until_ms: u64,
+    },
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    pub(super) fn new(adopted: Adopted<S>, session: Session, message_bytes_max: usize, wake: Arc<ConnectionWaker>) -> Self {
-        let unread = (!adopted.leftover.is_empty())
-            .then(|| Box::new(Unread { message: Vec::new(), input: adopted.leftover }));
+    pub(super) fn new(
+        adopted: Adopted<S>,
+        session: Session,
+        message_bytes_max: usize,
+        wake: Arc<ConnectionWaker>,
+    ) -> Self {
+        let unread =
+            (!adopted.leftover.is_empty()).then(|| Box::new(Unread { message: Vec::new(), input: adopted.leftover }));
         Self {
             stream: adopted.stream,
             session,

@@ -77,7 +77,9 @@ impl Deadlines {
 
     /// When to look again, in [`Now::ms`]; `None`: nothing is scheduled.
     pub fn next_ms(&self) -> Option<u64> {
-        (self.tick..self.tick + TICKS as u64).find(|&tick| !self.buckets[index(tick)].is_empty()).map(|tick| tick * TICK_MS)
+        (self.tick..self.tick + TICKS as u64)
+            .find(|&tick| !self.buckets[index(tick)].is_empty())
+            .map(|tick| tick * TICK_MS)
     }
 
     fn bucket(&mut self, tick: u64) -> &mut Vec<u32> {

@@ -128,7 +128,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shard<S> {
         connection.decoder = decoder;
     }
 
-    fn message(&mut self, slot: u32, connection: &mut Connection<S>, kind: MessageKind, data: &[u8], cx: &mut Context<'_>) {
+    fn message(
+        &mut self,
+        slot: u32,
+        connection: &mut Connection<S>,
+        kind: MessageKind,
+        data: &[u8],
+        cx: &mut Context<'_>,
+    ) {
         if connection.stage != Stage::Open {
             return;
         }

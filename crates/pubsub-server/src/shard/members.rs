@@ -266,6 +266,3 @@ impl Channel {
         Live { slot, member }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,7 +1,7 @@
 //! Values to WebSocket frames, each in one piece of memory that can be shared and written as it is.
 
-use pubsub_protocol::websocket::{FrameBuilder, Opcode, close_payload};
 use pubsub_protocol::push::PushBody;
+use pubsub_protocol::websocket::{FrameBuilder, Opcode, close_payload};
 use pubsub_protocol::{Format, Push, Reply};
 
 use crate::outbox::Frame;

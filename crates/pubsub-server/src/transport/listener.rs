@@ -60,7 +60,10 @@ impl TcpListener {
         socket.set_nonblocking(true)?;
         let socket: std::net::TcpListener = socket.into();
         let address = socket.local_addr()?;
-        #[allow(deprecated, reason = "unsound only for types that may change their descriptor; a std listener does not")]
+        #[allow(
+            deprecated,
+            reason = "unsound only for types that may change their descriptor; a std listener does not"
+        )]
         let socket = AsyncFd::new(socket)?;
         Ok(Self { socket, address, tls, spare: spare() })
     }

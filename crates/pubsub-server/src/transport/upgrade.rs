@@ -7,9 +7,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{
-    CONTENT_TYPE, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
-};
+use http::header::{CONTENT_TYPE, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use hyper_util::rt::TokioIo;
 use pubsub_protocol::{DisconnectCode, Format};
@@ -37,7 +35,13 @@ pub struct Entrance<S> {
 
 impl<S> Entrance<S> {
     /// An entrance to the shard behind `door`.
-    pub fn new(door: Arc<Door<S>>, gate: Arc<Gate>, clock: Clock, metrics: Arc<Metrics>, client: &ClientConfig) -> Self {
+    pub fn new(
+        door: Arc<Door<S>>,
+        gate: Arc<Gate>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        client: &ClientConfig,
+    ) -> Self {
         Self {
             door,
             gate,
@@ -130,7 +134,9 @@ where
     };
     let request = http::Request::from_parts(parts, ());
     let accepted = tungstenite::handshake::server::create_response(&request).map_err(|error| match error {
-        tungstenite::Error::Protocol(tungstenite::error::ProtocolError::MissingSecWebSocketVersionHeader) => Refusal::Version,
+        tungstenite::Error::Protocol(tungstenite::error::ProtocolError::MissingSecWebSocketVersionHeader) => {
+            Refusal::Version
+        }
         error => Refusal::NotWebSocket(error.to_string()),
     })?;
     let slot = entrance.gate.enter(peer.map(|peer| peer.ip()), entrance.clock.now().ms)?;
@@ -179,7 +185,8 @@ impl Wanted {
         let asks = |pair: &str| query.split('&').any(|other| other == pair);
         let native_ping = asks("cf_ws_frame_ping_pong=true");
         let protobuf_offered = offers("centrifuge-protobuf");
-        if purpose == Purpose::Session && (protobuf_offered || asks("format=protobuf") || asks("cf_protocol=protobuf")) {
+        if purpose == Purpose::Session && (protobuf_offered || asks("format=protobuf") || asks("cf_protocol=protobuf"))
+        {
             // Not spoken yet. A refused upgrade would be tried again for ever; the close code is final. The
             // subprotocol is confirmed because a browser never shows the code of an upgrade it did not accept.
             let subprotocol = protobuf_offered.then_some("centrifuge-protobuf");
