@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::engine::{Engine, EngineError, PresenceEvent, PublishOptions};
 use crate::hub::Hub;
 use crate::session::id::Place;
-use crate::session::operation::{Completion, Operation, Subscribe, Subscribed};
+use crate::session::operation::{Begun, Completion, Operation, Subscribe, Subscribed};
 use crate::session::rules::Rules;
 use crate::stream::{HistoryPage, HistoryQuery, Retention};
 use crate::users::Users;
@@ -77,7 +77,7 @@ impl Node {
         connections_max: usize,
         subscriptions: Vec<Subscribe>,
         place: Place,
-    ) -> Result<Vec<(Arc<str>, Result<Subscribed, ErrorCode>)>, DisconnectCode> {
+    ) -> Result<Begun, DisconnectCode> {
         self.users.enter(&user, place, connections_max).map_err(|_| DisconnectCode::ConnectionLimit)?;
         let mut begun = Vec::with_capacity(subscriptions.len());
         for subscribe in subscriptions {

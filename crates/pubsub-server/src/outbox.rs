@@ -35,8 +35,14 @@ impl Frame {
     }
 
     /// How many bytes.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.0.bytes.len() - self.0.start
+    }
+
+    /// The same frame in memory of its own: what two threads refer to, they count with the same cache line.
+    #[must_use]
+    pub fn unshared(&self) -> Self {
+        Self::new(self.as_bytes().to_vec(), 0)
     }
 }
 
@@ -81,7 +87,7 @@ impl Outbox {
 
     /// Adds an answer.
     pub fn answer(&mut self, frame: Frame) {
-        self.answer_bytes += frame.len();
+        self.answer_bytes += frame.size();
         self.frames.push_back((frame, Kind::Answer));
     }
 
@@ -95,7 +101,7 @@ impl Outbox {
         if self.push_bytes > bytes_max {
             return Err(Full);
         }
-        self.push_bytes += frame.len();
+        self.push_bytes += frame.size();
         self.frames.push_back((frame, Kind::Push));
         Ok(())
     }
@@ -104,7 +110,15 @@ impl Outbox {
     pub fn discard(&mut self) {
         let begun = if self.written > 0 { 1 } else { 0 };
         for (frame, kind) in self.frames.drain(begun..) {
-            *bytes_of(kind, &mut self.answer_bytes, &mut self.push_bytes) -= frame.len();
+            *bytes_of(kind, &mut self.answer_bytes, &mut self.push_bytes) -= frame.size();
+        }
+    }
+
+    /// What to write next, if that is one frame: a plain write costs less than a vectored one.
+    pub fn single(&self) -> Option<&[u8]> {
+        match self.frames.len() {
+            1 => Some(&self.frames[0].0.as_bytes()[self.written..]),
+            _ => None,
         }
     }
 
@@ -128,14 +142,14 @@ impl Outbox {
     /// Notes that the first `n` of the bytes that wait are written.
     pub fn advance(&mut self, mut n: usize) {
         while let Some((frame, kind)) = self.frames.front() {
-            let left = frame.len() - self.written;
+            let left = frame.size() - self.written;
             if n < left {
                 self.written += n;
                 return;
             }
             n -= left;
             self.written = 0;
-            *bytes_of(*kind, &mut self.answer_bytes, &mut self.push_bytes) -= frame.len();
+            *bytes_of(*kind, &mut self.answer_bytes, &mut self.push_bytes) -= frame.size();
             self.frames.pop_front();
         }
         debug_assert_eq!(n, 0, "more was written than waited");

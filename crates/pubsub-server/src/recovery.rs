@@ -83,15 +83,19 @@ mod tests {
     use super::*;
     use pubsub_protocol::Payload;
     use std::collections::BTreeMap;
+    use std::ops::Range;
 
     const MAX: usize = 3;
+
+    /// Nothing is kept.
+    const NONE: Range<u64> = 1..1;
 
     fn publication(offset: u64) -> Publication {
         Publication { data: Payload::from_bytes(b"1"), info: None, offset, tags: BTreeMap::new(), epoch: String::new() }
     }
 
     /// A stream that holds `kept`, with its top at `top`, asked by somebody at `offset` of `epoch`.
-    fn ask(mode: Mode, kept: std::ops::RangeInclusive<u64>, top: u64, offset: u64, epoch: &str) -> Option<Vec<u64>> {
+    fn ask(mode: Mode, kept: Range<u64>, top: u64, offset: u64, epoch: &str) -> Option<Vec<u64>> {
         let position = StreamPosition::new(offset, epoch);
         let query = mode.query(&position);
         let mut publications: Vec<_> = kept.map(publication).collect();
@@ -111,24 +115,23 @@ mod tests {
     #[test]
     fn a_stream_recovers_exactly_when_nothing_is_missing() {
         let mode = Mode::Stream { publications_max: MAX };
-        let none = 1..=0;
         for (kept, top, offset, epoch, expected) in [
-            (3..=5, 5, 2, "e", Some(vec![3, 4, 5])),
-            (3..=5, 5, 2, "", Some(vec![3, 4, 5])),
-            (3..=5, 5, 4, "e", Some(vec![5])),
-            (3..=5, 5, 5, "e", Some(vec![])),
-            (3..=5, 5, 1, "e", None),
-            (3..=5, 5, 6, "e", None),
-            (3..=5, 5, 2, "other", None),
-            (3..=5, 5, 5, "other", None),
-            (1..=5, 5, 1, "e", None),
-            (1..=4, 4, 1, "e", Some(vec![2, 3, 4])),
-            (none.clone(), 5, 5, "e", Some(vec![])),
-            (none.clone(), 5, 4, "e", None),
-            (none.clone(), 0, 0, "e", Some(vec![])),
-            (none.clone(), 0, 0, "", Some(vec![])),
-            (none.clone(), 0, 3, "e", None),
-            (3..=5, 5, u64::MAX, "e", None),
+            (3..6, 5, 2, "e", Some(vec![3, 4, 5])),
+            (3..6, 5, 2, "", Some(vec![3, 4, 5])),
+            (3..6, 5, 4, "e", Some(vec![5])),
+            (3..6, 5, 5, "e", Some(vec![])),
+            (3..6, 5, 1, "e", None),
+            (3..6, 5, 6, "e", None),
+            (3..6, 5, 2, "other", None),
+            (3..6, 5, 5, "other", None),
+            (1..6, 5, 1, "e", None),
+            (1..5, 4, 1, "e", Some(vec![2, 3, 4])),
+            (NONE, 5, 5, "e", Some(vec![])),
+            (NONE, 5, 4, "e", None),
+            (NONE, 0, 0, "e", Some(vec![])),
+            (NONE, 0, 0, "", Some(vec![])),
+            (NONE, 0, 3, "e", None),
+            (3..6, 5, u64::MAX, "e", None),
         ] {
             assert_eq!(ask(mode, kept.clone(), top, offset, epoch), expected, "{kept:?} top {top}, {offset}@{epoch}");
         }
@@ -136,15 +139,14 @@ mod tests {
 
     #[test]
     fn a_cache_gives_the_newest_unless_the_subscriber_has_it() {
-        let none = 1..=0;
         for (kept, top, offset, epoch, expected) in [
-            (3..=5, 5, 1, "e", Some(vec![5])),
-            (3..=5, 5, 5, "e", Some(vec![])),
-            (3..=5, 5, 5, "other", Some(vec![5])),
-            (3..=5, 5, 0, "", Some(vec![5])),
-            (none.clone(), 5, 5, "e", Some(vec![])),
-            (none.clone(), 5, 4, "e", None),
-            (none.clone(), 0, 0, "", Some(vec![])),
+            (3..6, 5, 1, "e", Some(vec![5])),
+            (3..6, 5, 5, "e", Some(vec![])),
+            (3..6, 5, 5, "other", Some(vec![5])),
+            (3..6, 5, 0, "", Some(vec![5])),
+            (NONE, 5, 5, "e", Some(vec![])),
+            (NONE, 5, 4, "e", None),
+            (NONE, 0, 0, "", Some(vec![])),
         ] {
             assert_eq!(
                 ask(Mode::Cache, kept.clone(), top, offset, epoch),

@@ -134,7 +134,7 @@ impl Server {
         let gate =
             Gate::new(client.connection_limit, client.connection_rate_limit, client.connection_rate_limit_per_address);
         let metrics = Arc::new(Metrics::new(shards));
-        let service = Arc::new(api::Service::new(node.clone(), gate.clone(), metrics.clone(), config.clone()));
+        let service = Arc::new(api::Service::new(node, gate.clone(), metrics, config));
 
         let mut intakes = Vec::with_capacity(shards);
         let mut ends = Vec::with_capacity(shards);

@@ -163,8 +163,8 @@ impl Session {
             return Err(DisconnectCode::BadRequest.into());
         }
         match (self.phase, request) {
-            (Phase::New, Request::Connect(request)) => self.connect(id, request, cx),
-            (Phase::Connected, Request::Subscribe(request)) => self.subscribe(id, request, cx),
+            (Phase::New, Request::Connect(request)) => self.connect(id, &request, cx),
+            (Phase::Connected, Request::Subscribe(request)) => self.subscribe(id, &request, cx),
             (Phase::Connected, Request::Unsubscribe(request)) => self.unsubscribe(id, &request.channel, cx),
             (Phase::Connected, Request::Publish(request)) => self.publish(id, request, cx),
             (Phase::Connected, Request::Presence(request)) => self.presence(id, request.channel, cx),

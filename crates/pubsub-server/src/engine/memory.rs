@@ -36,10 +36,13 @@ pub struct MemoryEngine {
     presence: DashMap<Arc<str>, Presence, RandomState>,
     results: Mutex<Results>,
     /// When to look at which stream again: one entry for each stream, put back as long as it lives.
-    expiries: Mutex<BinaryHeap<Reverse<(Instant, Arc<str>)>>>,
+    expiries: Mutex<BinaryHeap<Due>>,
     epochs: Mutex<ChaCha12Rng>,
     feed: Arc<dyn Feed>,
 }
+
+/// When to look at a channel's stream again; the soonest is the greatest.
+type Due = Reverse<(Instant, Arc<str>)>;
 
 #[derive(Default)]
 struct Presence {
@@ -121,10 +124,10 @@ impl MemoryEngine {
         now: Instant,
         work: impl FnOnce(&mut Stream) -> T,
     ) -> T {
-        if let Some(mut stream) = self.streams.get_mut(channel) {
-            if stream.expire(now).is_some() {
-                return work(&mut stream);
-            }
+        if let Some(mut stream) = self.streams.get_mut(channel)
+            && stream.expire(now).is_some()
+        {
+            return work(&mut stream);
         }
         let channel: Arc<str> = channel.into();
         let mut stream = match self.streams.entry(channel.clone()) {

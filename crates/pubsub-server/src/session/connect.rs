@@ -10,7 +10,7 @@ use pubsub_protocol::{DisconnectCode, ErrorCode};
 use rand::RngExt;
 
 use super::effect::{Effect, Refusal};
-use super::operation::{Operation, Subscribe, Subscribed};
+use super::operation::{Begun, Operation, Subscribe};
 use super::rules::seconds_until;
 use super::subscribe::Grant;
 use super::{Context, Identity, Phase, Session};
@@ -19,7 +19,7 @@ use crate::clock::millis;
 use crate::token::{ConnectClaims, Overrides, SubClaims, TokenError};
 
 impl Session {
-    pub(super) fn connect(&mut self, id: u32, request: ConnectRequest, cx: &mut Context<'_>) -> Result<(), Refusal> {
+    pub(super) fn connect(&mut self, id: u32, request: &ConnectRequest, cx: &mut Context<'_>) -> Result<(), Refusal> {
         if request.name.len() > CLIENT_NAME_BYTES_MAX || request.version.len() > CLIENT_VERSION_BYTES_MAX {
             return Err(DisconnectCode::BadRequest.into());
         }
@@ -116,12 +116,7 @@ impl Session {
         self.begin(name, position, grant, cx)
     }
 
-    pub(super) fn connected(
-        &mut self,
-        id: u32,
-        result: Result<Vec<(Arc<str>, Result<Subscribed, ErrorCode>)>, DisconnectCode>,
-        cx: &mut Context<'_>,
-    ) {
+    pub(super) fn connected(&mut self, id: u32, result: Result<Begun, DisconnectCode>, cx: &mut Context<'_>) {
         let begun = match result {
             Ok(begun) => begun,
             Err(code) => {

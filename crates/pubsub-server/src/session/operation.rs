@@ -104,6 +104,9 @@ pub struct Subscribed {
     pub recovery: Option<Recovery>,
 }
 
+/// Server-side subscriptions in the order asked for, and what came of each.
+pub type Begun = Vec<(Arc<str>, Result<Subscribed, ErrorCode>)>;
+
 /// An [`Operation`] that is done.
 #[derive(Debug)]
 pub enum Completion {
@@ -112,7 +115,7 @@ pub enum Completion {
         /// The connect command's id.
         id: u32,
         /// The server-side subscriptions in the order asked for, or why the connection may not be.
-        result: Result<Vec<(Arc<str>, Result<Subscribed, ErrorCode>)>, DisconnectCode>,
+        result: Result<Begun, DisconnectCode>,
     },
     /// Of [`Operation::Subscribe`].
     Subscribe {

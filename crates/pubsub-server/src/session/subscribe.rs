@@ -33,7 +33,7 @@ impl Session {
     pub(super) fn subscribe(
         &mut self,
         id: u32,
-        request: SubscribeRequest,
+        request: &SubscribeRequest,
         cx: &mut Context<'_>,
     ) -> Result<(), Refusal> {
         if request.channel.is_empty() || !matches!(request.delta.as_str(), "" | "fossil") {
@@ -51,7 +51,7 @@ impl Session {
         }
         let rules = cx.rules;
         let name = rules.channels.resolve(&request.channel)?;
-        let claims = self.subscription_claims(&request, cx)?;
+        let claims = self.subscription_claims(request, cx)?;
         name.may_subscribe(&self.caller(cx), claims.is_some())?;
         let grant = match claims {
             Some(claims) => Grant {
@@ -63,7 +63,7 @@ impl Session {
             },
             None => Grant { overrides: NO_OVERRIDES, chan_info: None, data: None, expire_at: None, server_side: false },
         };
-        let subscribe = self.begin(&name, &request, grant, cx);
+        let subscribe = self.begin(&name, request, grant, cx);
         cx.effects.push_back(Effect::Run(Operation::Subscribe(SubscribedBy::Client { id }, subscribe)));
         Ok(())
     }

@@ -120,13 +120,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.wake.clone().into()
     }
 
-    /// Writes what waits until the socket takes no more. Ready: all is written.
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>, now_ms: u64) -> Poll<std::io::Result<()>> {
+    /// Writes what waits until the socket takes no more.
+    pub(super) fn flush(&mut self, now_ms: u64) -> Written {
+        let waker = self.waker();
+        let mut cx = Context::from_waker(&waker);
+        let before = self.outbox.bytes();
+        let flushed = self.poll_flush(&mut cx, now_ms);
+        Written { flushed, bytes: (before - self.outbox.bytes()) as u64 }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>, now_ms: u64) -> Poll<std::io::Result<()>> {
         while !self.outbox.is_empty() {
-            let written = {
-                let mut slices = Outbox::slices();
-                let filled = self.outbox.fill(&mut slices);
-                Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..filled])
+            let stream = Pin::new(&mut self.stream);
+            let written = match self.outbox.single() {
+                Some(bytes) => stream.poll_write(cx, bytes),
+                None => {
+                    let mut slices = Outbox::slices();
+                    let filled = self.outbox.fill(&mut slices);
+                    stream.poll_write_vectored(cx, &slices[..filled])
+                }
             };
             match written {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
@@ -143,6 +155,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             }
         }
-        Poll::Ready(Ok(()))
+        // A stream that buffers (TLS) may still hold some of it.
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
+
+    /// Whether a finished write leaves nothing else to be done.
+    pub(super) fn is_plain(&self) -> bool {
+        self.stage == Stage::Open
+    }
+}
+
+/// What came of a flush.
+pub(super) struct Written {
+    /// Ready: nothing waits any more.
+    pub(super) flushed: Poll<std::io::Result<()>>,
+    /// Bytes of frames that are out whole or in part.
+    pub(super) bytes: u64,
 }

@@ -80,8 +80,8 @@ struct Queue {
 impl ShardMessage {
     fn bytes(&self) -> usize {
         match self {
-            Self::Publication(delivery) => delivery.push.len(),
-            Self::PresenceEvent { push, .. } => push.len(),
+            Self::Publication(delivery) => delivery.push.bytes(),
+            Self::PresenceEvent { push, .. } => push.bytes(),
             Self::Join(_) | Self::Control(_) => 0,
         }
     }

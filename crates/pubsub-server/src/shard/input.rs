@@ -203,17 +203,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shard<S> {
         self.mark_dirty(slot, connection);
     }
 
-    /// Writes what waits. When both close frames are out, that was the last.
+    /// Writes what waits, and deals with what comes of it.
     pub(super) fn write(&mut self, slot: u32, connection: &mut Connection<S>) -> Fate {
-        let waker = connection.waker();
-        let mut cx = Context::from_waker(&waker);
-        let before = connection.outbox.bytes();
         let answers_piled = connection.outbox.answer_bytes() > ANSWER_BYTES_MAX;
-        let flushed = connection.poll_flush(&mut cx, self.desk.now.ms);
-        self.cells().bytes_sent.add((before - connection.outbox.bytes()) as u64);
+        let written = connection.flush(self.desk.now.ms);
+        self.cells().bytes_sent.add(written.bytes);
         if answers_piled && connection.outbox.answer_bytes() <= ANSWER_BYTES_MAX {
             self.runnable.push_back(slot);
         }
+        self.after_write(connection, written.flushed)
+    }
+
+    /// What becomes of a connection after a write. When both close frames are out, it was the last.
+    pub(super) fn after_write(&mut self, connection: &mut Connection<S>, flushed: Poll<std::io::Result<()>>) -> Fate {
         match flushed {
             Poll::Pending => Fate::Keep,
             Poll::Ready(Err(error)) => {
@@ -222,7 +224,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shard<S> {
             }
             Poll::Ready(Ok(())) if matches!(connection.stage, Stage::Closed { .. }) => {
                 // The last bytes are with the kernel. A stream with more to say (TLS) says it here or not at all.
-                let _ = Pin::new(&mut connection.stream).poll_shutdown(&mut cx);
+                let waker = connection.waker();
+                let _ = Pin::new(&mut connection.stream).poll_shutdown(&mut Context::from_waker(&waker));
                 Fate::Drop
             }
             Poll::Ready(Ok(())) => Fate::Keep,
