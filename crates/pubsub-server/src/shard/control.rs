@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use pubsub_protocol::UnsubscribeCode;
 use tokio::sync::oneshot;
 
 use crate::session::control::Action;
@@ -23,13 +22,6 @@ pub enum Control {
     Drain {
         /// Milliseconds.
         spread_ms: u64,
-    },
-    /// A channel's stream can no longer be continued: positioned members lose their subscription.
-    Lose {
-        /// The channel.
-        channel: Arc<str>,
-        /// How they are told.
-        code: UnsubscribeCode,
     },
     /// Drop all connections and end.
     Stop,

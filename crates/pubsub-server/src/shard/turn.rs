@@ -295,11 +295,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shard<S> {
                 let _ = done.send(count);
             }
             Control::Drain { spread_ms } => self.start_drain(spread_ms),
-            Control::Lose { channel, code } => {
-                for slot in self.members.live(&channel).to_vec() {
-                    self.lose(slot, &channel, code);
-                }
-            }
             Control::Stop => self.stopped = true,
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::rate::Bucket;
 
@@ -15,6 +16,7 @@ pub struct Gate {
     open: AtomicUsize,
     limit: usize,
     closed: AtomicBool,
+    emptied: Notify,
     rate_per_s: u32,
     rate: Mutex<Bucket>,
     rate_per_address_per_s: u32,
@@ -44,7 +46,9 @@ pub struct Slot(Arc<Gate>);
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::AcqRel);
+        if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.emptied.notify_waiters();
+        }
     }
 }
 
@@ -55,6 +59,7 @@ impl Gate {
             open: AtomicUsize::new(0),
             limit,
             closed: AtomicBool::new(false),
+            emptied: Notify::new(),
             rate_per_s,
             rate: Mutex::default(),
             rate_per_address_per_s,
@@ -102,6 +107,17 @@ impl Gate {
     /// Whether nobody is let in any more.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// Waits until no connection is left.
+    pub async fn empty(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.connections() == 0 {
+                return;
+            }
+            emptied.await;
+        }
     }
 
     /// How many connections there are.
