@@ -6,12 +6,30 @@
 //!
 //! - [`chance`]: all randomness, counted from one seed
 //! - [`fault`]: what is done to streams and operations; plans of it, and what each fault counted
+//! - [`payload`]: what is published; [`ledger`]: what happened; [`oracle`]: the judgement over it
+//! - [`monitor`]: what a process uses, from outside; [`trend`]: whether it grows; [`histogram`]: latencies
+//! - [`threshold`], [`verdict`]: a number with its limit and source; held, broken or inconclusive
 
 pub mod chance;
 pub mod fault;
+pub mod histogram;
+pub mod ledger;
+pub mod monitor;
+pub mod oracle;
+pub mod payload;
+pub mod threshold;
+pub mod trend;
+pub mod verdict;
 
 pub use chance::{Chance, Seed};
 pub use fault::{
     Aim, Direction, FailureInjector, Fault, FaultGuard, Faults, FaultyStream, Kind, LatencySimulator, Operation, Plan,
     Target,
 };
+pub use histogram::Latencies;
+pub use ledger::{Event, Ledger};
+pub use monitor::ResourceMonitor;
+pub use oracle::{Class, Judgement, Law, Oracle};
+pub use payload::PublicationId;
+pub use threshold::Threshold;
+pub use verdict::Verdict;

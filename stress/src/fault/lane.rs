@@ -66,6 +66,8 @@ pub(crate) struct Lane {
     capacity: usize,
     queued: usize,
     peak: usize,
+    /// Stalls in line, counted: the line of a sliced stream is long and is asked on every poll.
+    stalls: usize,
     last_release: Option<Instant>,
     /// Bytes that have come in, ever: where [`super::Aim::Byte`] counts.
     entered: u64,
@@ -74,7 +76,7 @@ pub(crate) struct Lane {
 impl Lane {
     /// An empty lane of a stream that `entered` bytes have already gone through.
     pub(crate) fn new(capacity: usize, entered: u64) -> Self {
-        Self { queue: VecDeque::new(), capacity, queued: 0, peak: 0, last_release: None, entered }
+        Self { queue: VecDeque::new(), capacity, queued: 0, peak: 0, stalls: 0, last_release: None, entered }
     }
 
     /// Room for so many more bytes. What is on the way may be as much as the link carries; what has arrived and is
@@ -114,6 +116,7 @@ impl Lane {
 
     /// Puts a blow in line.
     pub(crate) fn push_blow(&mut self, arrival: Instant, blow: Blow) {
+        self.stalls += usize::from(matches!(blow, Blow::Stall(_)));
         self.push(arrival, Item::Blow(blow));
     }
 
@@ -148,7 +151,10 @@ impl Lane {
     pub(crate) fn pop_blow(&mut self) -> Option<Blow> {
         match self.queue.front() {
             Some(Entry { item: Item::Blow(_), .. }) => match self.queue.pop_front()?.item {
-                Item::Blow(blow) => Some(blow),
+                Item::Blow(blow) => {
+                    self.stalls -= usize::from(matches!(blow, Blow::Stall(_)));
+                    Some(blow)
+                }
                 Item::Bytes { .. } => None,
             },
             _ => None,
@@ -158,14 +164,16 @@ impl Lane {
     /// Everything in it vanishes.
     pub(crate) fn clear(&mut self) {
         self.queue.clear();
-        self.queued = 0;
+        (self.queued, self.stalls) = (0, 0);
     }
 
     /// What has not arrived by `now` vanishes.
     pub(crate) fn forget_in_flight(&mut self, now: Instant) {
         while self.queue.back().is_some_and(|entry| entry.release > now) {
-            if let Some(Entry { item: Item::Bytes { bytes, at }, .. }) = self.queue.pop_back() {
-                self.queued -= bytes.len() - at;
+            match self.queue.pop_back().map(|entry| entry.item) {
+                Some(Item::Bytes { bytes, at }) => self.queued -= bytes.len() - at,
+                Some(Item::Blow(Blow::Stall(_))) => self.stalls -= 1,
+                Some(Item::Blow(_)) | None => {}
             }
         }
         self.last_release = self.queue.back().map(|entry| entry.release);
@@ -174,16 +182,18 @@ impl Lane {
     /// Takes out the stalls whose fault has been healed, and every blow after which nothing can come.
     pub(crate) fn drop_blows(&mut self, mut gone: impl FnMut(&Blow) -> bool) {
         self.queue.retain(|entry| !matches!(&entry.item, Item::Blow(blow) if gone(blow)));
+        let is_stall = |entry: &&Entry| matches!(entry.item, Item::Blow(Blow::Stall(_)));
+        self.stalls = self.queue.iter().filter(is_stall).count();
     }
 
     /// Whether a stall stands in line: then nothing more is taken in either.
     pub(crate) fn is_stalled(&self) -> bool {
-        self.queue.iter().any(|entry| matches!(entry.item, Item::Blow(Blow::Stall(_))))
+        self.stalls > 0
     }
 
     /// Whether it is this fault's.
     pub(crate) fn is_stalled_by(&self, key: u64) -> bool {
         let by = |item: &Item| matches!(item, Item::Blow(Blow::Stall(active)) if active.key == key);
-        self.queue.iter().any(|entry| by(&entry.item))
+        self.stalls > 0 && self.queue.iter().any(|entry| by(&entry.item))
     }
 }

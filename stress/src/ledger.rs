@@ -1,0 +1,178 @@
+//! What happened: what was sent, what was acknowledged, what was received, as events in the order they were seen.
+//!
+//! The ledger is the lab's own and believes nobody. Its events carry numbers (channel, subscription, epoch), not
+//! names, so that a generator can make them, a mutator can spoil them and two judges can read them. Each event
+//! goes straight to the [`Oracle`]; all of them are kept only when asked, for small runs and replays.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::oracle::{Judgement, Law, Oracle};
+use crate::payload::PublicationId;
+
+/// A place in a stream, its epoch by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place {
+    /// Number of the epoch; see [`Ledger::epoch`].
+    pub epoch: u32,
+    /// Offset in it.
+    pub offset: u64,
+}
+
+/// What a channel promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Publications kept. 0: no history, no offsets, nothing recovered.
+    pub history_size: u64,
+    /// How long they are kept.
+    pub history_ttl: Duration,
+    /// Publications handed out in one recovery at most.
+    pub recovery_max: u64,
+}
+
+/// What came of a publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is in the channel; at this place, if the acknowledgement said so.
+    Ok(Option<Place>),
+    /// It is not, and never will be.
+    Failed,
+    /// The answer never came: it may be there once, or not.
+    Unknown,
+}
+
+/// A received payload: whose it is, or that it is damaged.
+pub type Content = Result<PublicationId, crate::payload::Damage>;
+
+/// Why continuity ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The connection ended with this close code (1006: without one).
+    Disconnected(u32),
+    /// An unsubscribe push with this code.
+    Unsubscribed(u32),
+}
+
+/// Something that happened. `at` is the time since the run began.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the fields are named for what they are")]
+pub enum Event {
+    /// A channel exists.
+    Channel { channel: u32, policy: Policy },
+    /// A publisher exists, for one channel.
+    Publisher { publisher: u32, channel: u32 },
+    /// A subscription exists; of a connection that no fault of the plan touches, if `bystander`.
+    Subscription { sub: u32, channel: u32, bystander: bool },
+    /// A publish begins.
+    Invoke { at: Duration, id: PublicationId },
+    /// A publish ends.
+    Done { at: Duration, id: PublicationId, outcome: Outcome },
+    /// A subscribe is sent on the `generation`-th connection, asking to recover from `from`.
+    Ask { at: Duration, sub: u32, generation: u32, from: Option<Place> },
+    /// It is answered. `place` is what the reply says: the top, or the place asked from if recovered. A client that
+    /// hands the recovered batch out as publications one by one says `batch_follows`, and the batch is empty here.
+    Reply {
+        at: Duration,
+        sub: u32,
+        generation: u32,
+        recovered: bool,
+        was_recovering: bool,
+        place: Option<Place>,
+        batch: Vec<(u64, Content)>,
+        batch_follows: bool,
+    },
+    /// A publication arrives. `channel` is the one it says it is for, `epoch` is there if it says so.
+    Push { at: Duration, sub: u32, generation: u32, channel: u32, epoch: Option<u32>, offset: u64, content: Content },
+    /// Continuity ends, and the subscriber knows.
+    Break { at: Duration, sub: u32, generation: u32, cause: Cause },
+    /// The subscriber's own unsubscribe is answered, or it closed its connection: it wants nothing more.
+    Left { at: Duration, sub: u32, generation: u32 },
+    /// The history of a channel, from its oldest kept publication to its top.
+    History { at: Duration, channel: u32, top: Place, entries: Vec<(u64, Content)> },
+    /// The last publication of a channel: every subscription has to reach it.
+    Sentinel { channel: u32, id: PublicationId },
+    /// The server lost its memory, as it must when a memory engine is killed: epochs up to now may be gone.
+    Amnesia,
+    /// The end: what is not there now will not come.
+    Census { at: Duration },
+    /// A request other than a publish begins, by number.
+    Request { request: u64 },
+    /// It is completed.
+    Completion { request: u64 },
+    /// A number that should be another: `expected ± tolerance` (for I13 and I15: at most that).
+    Compare { law: Law, name: String, expected: f64, actual: f64, tolerance: f64 },
+    /// So many things were checked against a law elsewhere (frames, watchdog ticks), and these were wrong.
+    Checked { law: Law, count: u64, wrong: Vec<String> },
+}
+
+/// Takes events down and has them judged.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    oracle: Oracle,
+    kept: Option<Vec<Event>>,
+    epochs: HashMap<String, u32>,
+    events: u64,
+}
+
+impl Ledger {
+    /// Constant memory per subscription, eight bytes per publication.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Keeps every event as well.
+    #[must_use]
+    pub fn keeping() -> Self {
+        Self { kept: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// Takes an event down.
+    pub fn record(&mut self, event: Event) {
+        self.events += 1;
+        self.oracle.observe(&event);
+        if let Some(kept) = &mut self.kept {
+            kept.push(event);
+        }
+    }
+
+    /// The number of an epoch's name.
+    pub fn epoch(&mut self, name: &str) -> u32 {
+        if let Some(&number) = self.epochs.get(name) {
+            return number;
+        }
+        let number = u32::try_from(self.epochs.len()).unwrap_or(u32::MAX);
+        self.epochs.insert(name.to_owned(), number);
+        number
+    }
+
+    /// How many events there are.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.events
+    }
+
+    /// Whether nothing has happened: then nothing is proved.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.events == 0
+    }
+
+    /// The events, if they were kept.
+    #[must_use]
+    pub fn events(&self) -> Option<&[Event]> {
+        self.kept.as_deref()
+    }
+
+    /// What has been delivered so far, in numbers.
+    #[must_use]
+    pub fn tally(&self) -> crate::oracle::Tally {
+        self.oracle.tally()
+    }
+
+    /// The judgement. Record [`Event::Census`] first.
+    #[must_use]
+    pub fn judge(&self) -> Judgement {
+        self.oracle.judge()
+    }
+}

@@ -1,0 +1,194 @@
+//! What a process uses, watched from outside: [`ResourceMonitor`].
+//!
+//! The one room of the lab that reads the machine (`/proc`) instead of a seam. It trusts no counter of the watched process. Time
+//! is tokio's, so that samples line up with the rest of the run.
+
+use std::time::Duration;
+
+use procfs::process::Process;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::trend::{Trend, trend};
+
+/// A sample could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum MonitorError {
+    /// The process is gone, or `/proc` does not show it to us.
+    #[error("cannot watch process {pid}: {source}")]
+    Gone {
+        /// Which.
+        pid: i32,
+        /// What `/proc` says.
+        source: procfs::ProcError,
+    },
+}
+
+/// What a process used at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Seconds since the monitor was made.
+    pub at: f64,
+    /// Bytes resident in memory.
+    pub resident_bytes: u64,
+    /// Bytes in memory, shared ones divided among those who share them. 0 where the kernel does not tell.
+    pub proportional_bytes: u64,
+    /// Open descriptors.
+    pub descriptors: u64,
+    /// Threads.
+    pub threads: u64,
+    /// Seconds of processor time used so far, user and system.
+    pub cpu_seconds: f64,
+    /// Context switches so far, wanted and unwanted.
+    pub context_switches: u64,
+}
+
+/// Watches a process.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// use stress::ResourceMonitor;
+///
+/// let mut monitor = ResourceMonitor::of_self().unwrap();
+/// monitor.sample().unwrap();
+/// let held = vec![1u8; 64 << 20];
+/// monitor.sample().unwrap();
+/// let report = monitor.report();
+/// assert!(report.peak.resident_bytes >= report.initial.resident_bytes + (60 << 20));
+/// drop(held);
+/// # });
+/// ```
+#[derive(Debug)]
+pub struct ResourceMonitor {
+    pid: i32,
+    process: Process,
+    is_self: bool,
+    began: Instant,
+    ticks_per_second: f64,
+    samples: Vec<Sample>,
+}
+
+impl ResourceMonitor {
+    /// Of another process.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn of(pid: u32) -> Result<Self, MonitorError> {
+        let pid = i32::try_from(pid).unwrap_or(i32::MAX);
+        let process = Process::new(pid).map_err(|source| MonitorError::Gone { pid, source })?;
+        Ok(Self {
+            pid,
+            process,
+            is_self: false,
+            began: Instant::now(),
+            ticks_per_second: procfs::ticks_per_second() as f64,
+            samples: Vec::new(),
+        })
+    }
+
+    /// Of the lab itself.
+    ///
+    /// # Errors
+    /// When `/proc` is not there.
+    pub fn of_self() -> Result<Self, MonitorError> {
+        Ok(Self { is_self: true, ..Self::of(std::process::id())? })
+    }
+
+    /// Takes a sample, and keeps it.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn sample(&mut self) -> Result<Sample, MonitorError> {
+        let sample = self.read().map_err(|source| MonitorError::Gone { pid: self.pid, source })?;
+        self.samples.push(sample);
+        Ok(sample)
+    }
+
+    fn read(&self) -> procfs::ProcResult<Sample> {
+        let status = self.process.status()?;
+        let stat = self.process.stat()?;
+        let mut resident_bytes = status.vmrss.unwrap_or(0) * 1024;
+        if self.is_self
+            && let Some(stats) = memory_stats::memory_stats()
+        {
+            resident_bytes = stats.physical_mem as u64;
+        }
+        let rollup = self.process.smaps_rollup().ok();
+        let proportional_bytes = rollup
+            .and_then(|rollup| rollup.memory_map_rollup.0.first().and_then(|map| map.extension.map.get("Pss").copied()))
+            .unwrap_or(0);
+        Ok(Sample {
+            at: self.began.elapsed().as_secs_f64(),
+            resident_bytes,
+            proportional_bytes,
+            descriptors: self.process.fd_count()? as u64,
+            threads: status.threads,
+            cpu_seconds: (stat.utime + stat.stime) as f64 / self.ticks_per_second,
+            context_switches: status.voluntary_ctxt_switches.unwrap_or(0)
+                + status.nonvoluntary_ctxt_switches.unwrap_or(0),
+        })
+    }
+
+    /// Takes samples until `stop` is done; ends early when the process does.
+    pub async fn sample_until(&mut self, every: Duration, stop: impl Future<Output = ()>) {
+        tokio::pin!(stop);
+        let mut ticks = tokio::time::interval(every);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => return,
+                _ = ticks.tick() => {
+                    if self.sample().is_err() {
+                        return;
+                    }
+                },
+            }
+        }
+    }
+
+    /// What the samples say.
+    #[must_use]
+    pub fn report(&self) -> ResourceReport {
+        let mut peak = Sample::default();
+        for sample in &self.samples {
+            peak.at = sample.at;
+            peak.resident_bytes = peak.resident_bytes.max(sample.resident_bytes);
+            peak.proportional_bytes = peak.proportional_bytes.max(sample.proportional_bytes);
+            peak.descriptors = peak.descriptors.max(sample.descriptors);
+            peak.threads = peak.threads.max(sample.threads);
+            peak.cpu_seconds = peak.cpu_seconds.max(sample.cpu_seconds);
+            peak.context_switches = peak.context_switches.max(sample.context_switches);
+        }
+        let points: Vec<(f64, f64)> = self.samples.iter().map(|s| (s.at, s.resident_bytes as f64)).collect();
+        ResourceReport {
+            initial: self.samples.first().copied().unwrap_or_default(),
+            peak,
+            last: self.samples.last().copied().unwrap_or_default(),
+            resident_trend: trend(&points),
+            samples: self.samples.clone(),
+        }
+    }
+}
+
+/// What the samples of a process say. All of them are in it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ResourceReport {
+    /// The first sample.
+    pub initial: Sample,
+    /// The highest of each number.
+    pub peak: Sample,
+    /// The last sample.
+    pub last: Sample,
+    /// Whether resident memory grows.
+    pub resident_trend: Option<Trend>,
+    /// All samples.
+    pub samples: Vec<Sample>,
+}
+
+impl ResourceReport {
+    /// Processor seconds between the first and the last sample.
+    #[must_use]
+    pub fn cpu_seconds(&self) -> f64 {
+        self.last.cpu_seconds - self.initial.cpu_seconds
+    }
+}

@@ -1,0 +1,299 @@
+//! One channel: which publication stands where, and what became of each publish.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::{Class, Law, Notes, Subject};
+use crate::ledger::{Content, Outcome, Place, Policy};
+use crate::payload::PublicationId;
+
+/// An offset further than this beyond everything published is a wild number, not a place.
+const WILD_OFFSET_SLACK: u64 = 1 << 20;
+
+/// A publication in eight bytes: 24 bits of publisher, 40 of n. 0: none.
+fn packed(id: PublicationId) -> u64 {
+    (u64::from(id.publisher) << 40) | (id.n & ((1 << 40) - 1))
+}
+
+fn unpacked(packed: u64) -> String {
+    format!("{}-{}", packed >> 40, packed & ((1 << 40) - 1))
+}
+
+/// A stream's life.
+#[derive(Debug, Default)]
+pub(super) struct Stream {
+    /// The publication at each offset, from 1.
+    ids: Vec<u64>,
+    /// The highest offset that an acknowledgement named.
+    acked_top: u64,
+    /// The highest top that a history told of.
+    history_top: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) number: u32,
+    /// The run its publications belong to.
+    run: u32,
+    pub(super) policy: Policy,
+    pub(super) publishers: Vec<u32>,
+    pub(super) sentinel: Option<PublicationId>,
+    pub(super) failed: BTreeSet<PublicationId>,
+    unknown: BTreeSet<PublicationId>,
+    in_flight: BTreeSet<PublicationId>,
+    /// Acknowledged without a place, and nobody has told of one yet.
+    unplaced: BTreeSet<PublicationId>,
+    /// For each publication of a channel with history that has no place yet: how far each stream was known to be when it was begun.
+    floors: BTreeMap<PublicationId, Vec<(u32, u64)>>,
+    /// Told of before they were begun, which is the harness's fault.
+    early: BTreeSet<PublicationId>,
+    streams: BTreeMap<u32, Stream>,
+    published: u64,
+    /// How many each publisher has begun.
+    begun: BTreeMap<u32, u64>,
+    /// Streams of these epochs may be gone, by declaration.
+    forgotten: BTreeSet<u32>,
+}
+
+impl Channel {
+    pub(super) fn new(number: u32, policy: Policy) -> Self {
+        Self {
+            number,
+            run: 0,
+            policy,
+            publishers: Vec::new(),
+            sentinel: None,
+            failed: BTreeSet::new(),
+            unknown: BTreeSet::new(),
+            in_flight: BTreeSet::new(),
+            unplaced: BTreeSet::new(),
+            floors: BTreeMap::new(),
+            early: BTreeSet::new(),
+            streams: BTreeMap::new(),
+            published: 0,
+            begun: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn has_history(&self) -> bool {
+        self.policy.history_size > 0
+    }
+
+    fn subject(&self) -> Subject {
+        Subject::Channel(self.number)
+    }
+
+    pub(super) fn invoke(&mut self, id: PublicationId) {
+        self.published += 1;
+        self.run = id.run;
+        let begun = self.begun.entry(id.publisher).or_default();
+        *begun = id.n.max(*begun);
+        self.in_flight.insert(id);
+        if self.has_history() && !self.early.remove(&id) {
+            let floors = self.streams.iter().map(|(&epoch, stream)| (epoch, stream.ids.len() as u64)).collect();
+            self.floors.insert(id, floors);
+        }
+    }
+
+    pub(super) fn done(&mut self, id: PublicationId, outcome: Outcome, notes: &mut Notes) {
+        notes.check(Law::I17);
+        if !self.in_flight.remove(&id) {
+            let line = || format!("the publish of {id} was answered, but it was not open");
+            notes.find(Class::LostCompletion, self.subject(), line);
+            return;
+        }
+        match outcome {
+            Outcome::Ok(Some(place)) => {
+                notes.check(Law::I9);
+                let stream = self.streams.entry(place.epoch).or_default();
+                stream.acked_top = stream.acked_top.max(place.offset);
+                self.place(place, id, "its acknowledgement", notes);
+            }
+            Outcome::Ok(None) => {
+                if self.has_history() && !self.is_placed(id) {
+                    self.unplaced.insert(id);
+                }
+            }
+            Outcome::Failed => {
+                if self.has_history() && self.is_placed(id) {
+                    let line = || format!("{id} has a place although its publish failed");
+                    notes.find(Class::Aborted, self.subject(), line);
+                }
+                self.failed.insert(id);
+                self.floors.remove(&id);
+            }
+            Outcome::Unknown => {
+                self.unknown.insert(id);
+            }
+        }
+    }
+
+    /// Somebody says that `id` stands at `place`.
+    pub(super) fn place(&mut self, place: Place, id: PublicationId, who: &str, notes: &mut Notes) {
+        if place.offset == 0 || !self.publishers.contains(&id.publisher) {
+            return;
+        }
+        notes.check(Law::I2);
+        let subject = self.subject();
+        if place.offset > self.published + WILD_OFFSET_SLACK {
+            let line = || format!("{who} puts {id} at offset {}, after {} publishes", place.offset, self.published);
+            notes.find(Class::Disagreement, subject, line);
+            return;
+        }
+        let stream = self.streams.entry(place.epoch).or_default();
+        let at = usize::try_from(place.offset - 1).unwrap_or(usize::MAX);
+        if stream.ids.len() <= at {
+            stream.ids.resize(at + 1, 0);
+        }
+        let standing = stream.ids[at];
+        if standing == packed(id) {
+            return;
+        }
+        if standing != 0 {
+            let line = || {
+                format!(
+                    "offset {} of epoch {} is {} by others, {id} by {who}",
+                    place.offset,
+                    place.epoch,
+                    unpacked(standing)
+                )
+            };
+            notes.find(Class::Disagreement, subject, line);
+            return;
+        }
+        stream.ids[at] = packed(id);
+        self.unplaced.remove(&id);
+        notes.check(Law::I10);
+        let Some(floors) = self.floors.remove(&id) else {
+            self.early.insert(id);
+            return;
+        };
+        if let Some((_, floor)) =
+            floors.into_iter().find(|&(epoch, floor)| epoch == place.epoch && place.offset <= floor)
+        {
+            let line =
+                || format!("{id} stands at offset {}, but was begun when {floor} was known already", place.offset);
+            notes.find(Class::Inversion, subject, line);
+        }
+    }
+
+    fn is_placed(&self, id: PublicationId) -> bool {
+        // Being given a place takes it out of `floors`; a search would take as long as the stream.
+        !self.floors.contains_key(&id)
+    }
+
+    /// The highest offset of `epoch` that has been acknowledged so far.
+    pub(super) fn acked_top(&self, epoch: u32) -> u64 {
+        self.streams.get(&epoch).map_or(0, |stream| stream.acked_top)
+    }
+
+    /// The place of a publication, if anybody told of it.
+    pub(super) fn place_of(&self, id: PublicationId) -> Option<Place> {
+        self.streams.iter().find_map(|(&epoch, stream)| {
+            let at = stream.ids.iter().rposition(|&standing| standing == packed(id))?;
+            Some(Place { epoch, offset: at as u64 + 1 })
+        })
+    }
+
+    /// How many publishes this publisher has begun.
+    pub(super) fn begun(&self, publisher: u32) -> u64 {
+        self.begun.get(&publisher).copied().unwrap_or(0)
+    }
+
+    /// Whether this publish is known to have succeeded.
+    pub(super) fn is_ok(&self, publisher: u32, n: u64) -> bool {
+        let id = PublicationId { run: self.run, publisher, n };
+        !self.failed.contains(&id) && !self.unknown.contains(&id) && !self.in_flight.contains(&id)
+    }
+
+    pub(super) fn forgets(&mut self) {
+        self.forgotten.extend(self.streams.keys());
+        self.unplaced.clear();
+    }
+
+    pub(super) fn history(&mut self, at: Duration, top: Place, entries: &[(u64, Content)], notes: &mut Notes) {
+        notes.check(Law::I9);
+        for (offset, content) in entries {
+            if let Ok(id) = content {
+                self.place(Place { epoch: top.epoch, offset: *offset }, *id, "the history", notes);
+            }
+        }
+        let subject = self.subject();
+        let stream = self.streams.entry(top.epoch).or_default();
+        stream.history_top = stream.history_top.max(top.offset);
+        let mut lost = |line: String| notes.find(Class::AckedThenLost, subject, || line);
+        if stream.acked_top > top.offset {
+            lost(format!("the history of {at:?} ends at {}, but {} was acknowledged", top.offset, stream.acked_top));
+        }
+        let steps = entries.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1);
+        if !steps || entries.last().is_some_and(|&(offset, _)| offset != top.offset) {
+            let offsets: Vec<u64> = entries.iter().map(|&(offset, _)| offset).take(20).collect();
+            lost(format!("the history of {at:?} has holes: {offsets:?} … up to {}", top.offset));
+        }
+        for (&epoch, old) in &self.streams {
+            if epoch != top.epoch && old.acked_top > 0 && !self.forgotten.contains(&epoch) {
+                let line = || {
+                    format!("epoch {epoch} with {} acknowledged gave way to {} undeclared", old.acked_top, top.epoch)
+                };
+                notes.find(Class::AckedThenLost, subject, line);
+            }
+        }
+    }
+
+    /// What can only be said at the end.
+    pub(super) fn judge(&self, notes: &mut Notes) {
+        for id in &self.in_flight {
+            notes.find(Class::LostCompletion, self.subject(), || format!("the publish of {id} was never answered"));
+        }
+        if !self.has_history() {
+            return;
+        }
+        let mut everywhere: Vec<u64> = Vec::new();
+        for stream in self.streams.values() {
+            let mut latest: BTreeMap<u64, u64> = BTreeMap::new();
+            for &id in stream.ids.iter().filter(|&&id| id != 0) {
+                let (publisher, n) = (id >> 40, id & ((1 << 40) - 1));
+                let latest = latest.entry(publisher).or_default();
+                if n < *latest {
+                    let line = || format!("{} stands behind number {latest} of the same publisher", unpacked(id));
+                    notes.find(Class::Inversion, self.subject(), line);
+                }
+                *latest = n.max(*latest);
+                everywhere.push(id);
+            }
+        }
+        notes.check(Law::I3);
+        everywhere.sort_unstable();
+        for pair in everywhere.windows(2).filter(|pair| pair[0] == pair[1]) {
+            let line = || format!("{} has two places", unpacked(pair[0]));
+            notes.find(Class::DuplicateAppend, self.subject(), line);
+        }
+        self.judge_unplaced(notes);
+    }
+
+    /// I9 where acknowledgements name no place: whatever nobody told of must be where nobody looked.
+    fn judge_unplaced(&self, notes: &mut Notes) {
+        let told_top = self.sentinel.and_then(|id| self.place_of(id));
+        let has_top = told_top.is_some() || self.streams.values().any(|stream| stream.history_top > 0);
+        if !has_top {
+            return;
+        }
+        notes.check(Law::I9);
+        let unseen: u64 = self
+            .streams
+            .values()
+            .map(|stream| {
+                let holes = stream.ids.iter().filter(|&&id| id == 0).count() as u64;
+                holes + stream.history_top.saturating_sub(stream.ids.len() as u64)
+            })
+            .sum();
+        let unplaced = self.unplaced.len() as u64;
+        if unplaced > unseen {
+            let ids: Vec<String> = self.unplaced.iter().take(5).map(ToString::to_string).collect();
+            let line = || format!("{unplaced} acknowledged, for {unseen} places nobody saw: {}", ids.join(", "));
+            notes.find(Class::AckedThenLost, self.subject(), line);
+        }
+    }
+}

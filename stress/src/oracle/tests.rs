@@ -1,0 +1,104 @@
+use std::collections::BTreeMap;
+
+use super::generate::{Bug, buggy, good};
+use super::mutate::Operator;
+use super::*;
+use crate::chance::Seed;
+
+fn judged(events: &[Event]) -> Judgement {
+    let mut oracle = Oracle::default();
+    events.iter().for_each(|event| oracle.observe(event));
+    oracle.judge()
+}
+
+fn told(events: &[Event]) -> String {
+    let lines: Vec<String> = events.iter().enumerate().map(|(at, event)| format!("{at:3} {event:?}")).collect();
+    lines.join("\n")
+}
+
+#[test]
+fn a_thousand_good_ledgers_are_acquitted_and_every_law_is_looked_at() {
+    let mut evaluated = BTreeMap::new();
+    for seed in 0..1_000 {
+        let events = good(Seed(seed));
+        let judgement = judged(&events);
+        assert!(judgement.is_clean(), "seed {seed}: {:#?}\n{}", judgement.findings, told(&events));
+        for (law, count) in judgement.evaluated {
+            *evaluated.entry(law).or_insert(0) += count;
+        }
+    }
+    for law in Law::ALL {
+        assert!(evaluated.get(&law).copied().unwrap_or(0) > 0, "{law:?} was never evaluated");
+    }
+}
+
+#[test]
+fn every_way_of_spoiling_is_condemned_and_called_by_its_name() {
+    for operator in Operator::ALL {
+        let mut applied = 0;
+        for seed in 0..400 {
+            let mut events = good(Seed(seed));
+            let before = events.clone();
+            if !operator.apply(&mut events, &mut Seed(seed).chance(1, "mutate")) {
+                continue;
+            }
+            applied += 1;
+            let judgement = judged(&events);
+            assert!(
+                judgement.classes().contains(&operator.condemned_as()),
+                "{operator:?} with seed {seed} is {:?}\n{}\nBEFORE\n{}",
+                judgement.findings,
+                told(&events),
+                told(&before)
+            );
+        }
+        assert!(applied >= 20, "{operator:?} found a place in {applied} ledgers only");
+    }
+}
+
+#[test]
+fn bugs_that_everybody_tells_alike_are_found_too() {
+    for (bug, class) in [
+        (Bug::AppendsTwice, Class::DuplicateAppend),
+        (Bug::AppendsLate, Class::Inversion),
+        (Bug::ForgetsAcked, Class::AckedThenLost),
+        (Bug::ForgetsAll, Class::AckedThenLost),
+    ] {
+        let found = (0..200).filter(|&seed| judged(&buggy(Seed(seed), bug)).classes().contains(&class)).count();
+        assert!(found >= 20, "{bug:?} was called {class:?} in {found} of 200 ledgers");
+    }
+}
+
+#[test]
+fn the_naive_judge_agrees_on_ten_thousand_ledgers() {
+    let mut spoiled = 0;
+    for seed in 0..10_000 {
+        let mut events = good(Seed(seed));
+        let mut chance = Seed(seed).chance(2, "spoil");
+        let mut operators = Vec::new();
+        for _ in 0..chance.below(0..4) {
+            let operator = *chance.choose(&Operator::ALL).unwrap();
+            if operator.apply(&mut events, &mut chance) {
+                operators.push(operator);
+            }
+        }
+        spoiled += usize::from(!operators.is_empty());
+        let ours: naive::Verdicts = judged(&events).findings.keys().copied().collect();
+        let theirs = naive::judge(&events);
+        let only_ours: Vec<_> = ours.difference(&theirs).collect();
+        let only_theirs: Vec<_> = theirs.difference(&ours).collect();
+        assert!(
+            only_ours.is_empty() && only_theirs.is_empty(),
+            "seed {seed} after {operators:?}: only ours {only_ours:?}, only theirs {only_theirs:?}\n{}",
+            told(&events)
+        );
+    }
+    assert!(spoiled > 5_000, "{spoiled}");
+}
+
+#[test]
+fn small_ledgers_are_judged_too() {
+    assert!(judged(&[]).is_clean());
+    assert!(judged(&[Event::Census { at: std::time::Duration::ZERO }]).is_clean());
+    assert!(judged(&[]).unevaluated(&Law::ALL).len() == 19, "an empty ledger has proved nothing");
+}

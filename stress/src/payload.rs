@@ -1,0 +1,204 @@
+//! What the lab publishes: content that says who it is and can be checked without keeping a copy.
+//!
+//! The body is a function of (seed, id, length), so whoever receives it can make it again and compare every byte; the header
+//! says which publication it is, when it was due and when it was sent. The whole is one JSON object
+//! on one line, since that is what the wire carries.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::chance::Seed;
+
+/// Names a publication: the `n`-th (from 1) of a publisher in a run. A publisher publishes to one channel only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PublicationId {
+    /// Which run: traffic of another one is nobody's business.
+    pub run: u32,
+    /// Who.
+    pub publisher: u32,
+    /// Which of theirs, from 1.
+    pub n: u64,
+}
+
+impl fmt::Display for PublicationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}-{}-{}", self.run, self.publisher, self.n)
+    }
+}
+
+impl FromStr for PublicationId {
+    type Err = Damage;
+
+    fn from_str(text: &str) -> Result<Self, Damage> {
+        let mut parts = text.split('-');
+        let mut next = || parts.next().ok_or(Damage::Header);
+        let run = u32::from_str_radix(next()?, 16).map_err(|_| Damage::Header)?;
+        let publisher = next()?.parse().map_err(|_| Damage::Header)?;
+        let n = next()?.parse().map_err(|_| Damage::Header)?;
+        Ok(Self { run, publisher, n })
+    }
+}
+
+/// The header of a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Which publication.
+    pub id: PublicationId,
+    /// When it was planned to be sent, since the run began: latency counts from here.
+    pub due: Duration,
+    /// When it was sent.
+    pub sent: Duration,
+    /// Bytes of the body.
+    pub length: usize,
+}
+
+/// Why a payload is not what was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    /// Not one of ours at all.
+    #[error("the payload has no readable header")]
+    Header,
+    /// The body is longer or shorter than the header says.
+    #[error("the payload is not as long as its header says")]
+    Length,
+    /// The header's numbers are not those that were written.
+    #[error("the payload's checksum is wrong")]
+    Checksum,
+    /// The body is not the one of this publication.
+    #[error("the payload's body belongs to another publication, or to none")]
+    Body,
+}
+
+#[derive(Deserialize)]
+struct Wire<'a> {
+    id: &'a str,
+    due: u64,
+    sent: u64,
+    len: usize,
+    sum: u64,
+    body: &'a str,
+}
+
+/// 64 letters that JSON never escapes.
+const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+/// Letters made of one 64-bit value, six bits each.
+const LETTERS_PER_VALUE: usize = 10;
+
+impl Header {
+    /// Writes the payload, about `size` bytes of JSON altogether (never less than its header).
+    #[must_use]
+    pub fn encode(seed: Seed, id: PublicationId, due: Duration, sent: Duration, size: usize) -> String {
+        const ENVELOPE_BYTES: usize = 90;
+        let length = size.saturating_sub(ENVELOPE_BYTES);
+        let header = Self { id, due: micros(due), sent: micros(sent), length };
+        let mut text = format!(
+            r#"{{"id":"{id}","due":{},"sent":{},"len":{length},"sum":{},"body":""#,
+            due.as_micros(),
+            sent.as_micros(),
+            header.checksum()
+        );
+        body(seed, id, length, &mut text);
+        text.push_str("\"}");
+        text
+    }
+
+    /// Reads a payload and checks every byte of it.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn verify(seed: Seed, payload: &[u8]) -> Result<Self, Damage> {
+        let wire: Wire<'_> = serde_json::from_slice(payload).map_err(|_| Damage::Header)?;
+        let header = Self {
+            id: wire.id.parse()?,
+            due: Duration::from_micros(wire.due),
+            sent: Duration::from_micros(wire.sent),
+            length: wire.len,
+        };
+        if header.checksum() != wire.sum {
+            return Err(Damage::Checksum);
+        }
+        if wire.body.len() != wire.len {
+            return Err(Damage::Length);
+        }
+        let mut expected = String::with_capacity(wire.len + LETTERS_PER_VALUE);
+        body(seed, header.id, wire.len, &mut expected);
+        if expected == wire.body { Ok(header) } else { Err(Damage::Body) }
+    }
+
+    fn checksum(&self) -> u64 {
+        let mut bytes = [0u8; 40];
+        let numbers = [
+            (u64::from(self.id.run) << 32) | u64::from(self.id.publisher),
+            self.id.n,
+            self.due.as_micros() as u64,
+            self.sent.as_micros() as u64,
+            self.length as u64,
+        ];
+        for (slot, number) in bytes.chunks_exact_mut(8).zip(numbers) {
+            slot.copy_from_slice(&number.to_le_bytes());
+        }
+        // 53 bits: a JSON number that every reader on the way keeps as it is.
+        xxh3_64(&bytes) >> 11
+    }
+}
+
+fn micros(duration: Duration) -> Duration {
+    Duration::from_micros(duration.as_micros() as u64)
+}
+
+fn body(seed: Seed, id: PublicationId, length: usize, out: &mut String) {
+    let entity = (u64::from(id.run) << 32) | u64::from(id.publisher);
+    let mut chance = Seed(seed.value(entity, "payload", id.n)).chance(entity, "body");
+    let end = out.len() + length;
+    while out.len() < end {
+        let mut bits = chance.bits();
+        for _ in 0..LETTERS_PER_VALUE.min(end - out.len()) {
+            out.push(char::from(LETTERS[(bits & 63) as usize]));
+            bits >>= 6;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: PublicationId = PublicationId { run: 0xbeef, publisher: 3, n: 17 };
+
+    fn sample(size: usize) -> String {
+        Header::encode(Seed(9), ID, Duration::from_millis(5), Duration::from_millis(6), size)
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_has_about_the_size_asked_for() {
+        for size in [0, 128, 1_000, 100_000] {
+            let text = sample(size);
+            let header = Header::verify(Seed(9), text.as_bytes()).unwrap();
+            assert_eq!((header.id, header.due, header.sent), (ID, Duration::from_millis(5), Duration::from_millis(6)));
+            assert!(text.len() <= size.max(110) + 20 && text.len() + 30 >= size, "{} for {size}", text.len());
+            assert!(!text.contains(['\n', '\\']));
+        }
+    }
+
+    #[test]
+    fn every_single_byte_counts() {
+        let good = sample(160).into_bytes();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 0x01;
+            assert!(Header::verify(Seed(9), &bad).is_err(), "byte {at} of {}", String::from_utf8_lossy(&good));
+        }
+        assert!(Header::verify(Seed(9), &good[..good.len() - 3]).is_err());
+    }
+
+    #[test]
+    fn another_publications_body_is_noticed() {
+        let other = Header::encode(Seed(8), ID, Duration::ZERO, Duration::ZERO, 200);
+        assert_eq!(Header::verify(Seed(9), other.as_bytes()), Err(Damage::Body));
+        assert_eq!(Header::verify(Seed(9), b"{}"), Err(Damage::Header));
+    }
+}
