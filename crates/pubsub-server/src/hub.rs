@@ -147,7 +147,8 @@ impl Hub {
         std::future::poll_fn(|cx| self.poll_room(cx)).await;
     }
 
-    fn has_room(&self) -> bool {
+    /// Whether every shard can take another publication.
+    pub fn has_room(&self) -> bool {
         self.inboxes.iter().all(Inbox::has_room)
     }
 

@@ -212,7 +212,7 @@ async fn serve_shard<L: Listener>(parts: ShardParts<L>) {
     };
     let index = u16::try_from(index).expect("the configuration allows 1,024 shards");
     let shard = Shard::new(index, service.node().clone(), settings, service.metrics().clone(), door.clone(), chance);
-    let router = router::<L::Stream>(&service, door);
+    let router = router::<L>(&service, door);
     let handshake = config.http_server.handshake_timeout;
     let intake = async {
         let mut connections = JoinSet::new();
@@ -252,12 +252,9 @@ async fn serve_raw<L: Listener>(raw: L::Raw, peer: Option<SocketAddr>, router: R
 }
 
 /// All that stands on the public port.
-fn router<S>(service: &Arc<api::Service>, door: Arc<Door<S>>) -> Router
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
+fn router<L: Listener>(service: &Arc<api::Service>, door: Arc<Door<L::Socket>>) -> Router {
     let config = service.config();
-    let entrance = Arc::new(Entrance::new(
+    let entrance = Arc::new(Entrance::<L>::new(
         door,
         service.gate().clone(),
         service.node().clock.clone(),

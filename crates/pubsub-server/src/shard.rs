@@ -10,7 +10,7 @@
 //! slowness.
 //!
 //! - [`inbox`]: what others have for the shard; [`control`]: what they want done
-//! - [`connection`]: one socket; [`wake`]: who wants to be polled; [`deadlines`]: who is out of time
+//! - [`connection`]: one socket; [`poller`], [`wake`]: who wants to be polled; [`deadlines`]: who is out of time
 //! - [`members`]: who gets what
 //! - [`turn`]: the loop itself; [`input`], [`apply`]: what a turn does with bytes, and with a session's effects
 
@@ -19,6 +19,7 @@ pub mod control;
 pub mod deadlines;
 pub mod inbox;
 pub mod members;
+pub mod poller;
 pub mod wake;
 
 mod apply;
@@ -45,6 +46,7 @@ use connection::{Adopted, Connection};
 use deadlines::Deadlines;
 use inbox::ShardMessage;
 use members::Members;
+use poller::Poller;
 use wake::Ready;
 
 /// Connections visited before the loop gives way to the runtime.
@@ -93,6 +95,7 @@ pub struct Shard<S> {
     metrics: Arc<Metrics>,
     door: Arc<Door<S>>,
     ready: Arc<Ready>,
+    poller: Option<Poller>,
     connections: Slab<Option<Box<Connection<S>>>>,
     members: Members,
     /// Answers to subscriptions whose markers have not come yet, by number.
@@ -162,6 +165,7 @@ impl<S> Shard<S> {
             metrics,
             door,
             ready: Arc::default(),
+            poller: None,
             connections: Slab::new(),
             members,
             answers: HashMap::new(),

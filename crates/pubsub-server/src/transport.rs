@@ -1,6 +1,6 @@
 //! From a listener to a shard: accept, HTTP, upgrade, hand-over. HTTP and axum stay on this side.
 //!
-//! - [`listener`]: where connections come from; [`tls`]: the same behind TLS
+//! - [`listener`]: where connections come from; [`tls`]: the same behind TLS; [`socket`]: what a shard gets
 //! - [`http`]: one connection's requests; [`upgrade`]: the one that makes it a WebSocket
 //! - [`gate`]: who is let in; [`frame`]: what goes out
 
@@ -8,6 +8,7 @@ pub mod frame;
 pub mod gate;
 pub mod http;
 pub mod listener;
+pub mod socket;
 pub mod tls;
 pub mod upgrade;
 

@@ -1,11 +1,10 @@
 //! What a shard does with the effects of sessions, and with messages for members.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use pubsub_protocol::websocket::Opcode;
 use pubsub_protocol::{DisconnectCode, Reply, UnsubscribeCode};
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connection::{Connection, Stage};
 use super::inbox::{Delivery, Marker};
@@ -19,8 +18,9 @@ use crate::session::effect::{Close, Effect};
 use crate::session::operation::Operation;
 use crate::session::subscriptions::{Stage as SubscriptionStage, Subscription};
 use crate::transport::frame::{encode_close, encode_control, encode_reply};
+use crate::transport::socket::Socket;
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Shard<S> {
+impl<S: Socket> Shard<S> {
     /// Does what a session wants done, in order.
     pub(super) fn apply(&mut self, slot: u32, connection: &mut Connection<S>) {
         while let Some(effect) = self.desk.effects.pop_front() {
@@ -58,23 +58,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shard<S> {
     }
 
     fn start(&mut self, slot: u32, connection: &mut Connection<S>, operation: Operation) {
-        let work = self.desk.node.run(operation, self.place(slot));
-        connection.work.push(work);
-        let waker = connection.waker();
-        self.poll_work(connection, &mut Context::from_waker(&waker));
+        let mut work = self.desk.node.run(operation, self.place(slot));
+        // The embedded engine is done at once. Nothing of the connection's is woken for that.
+        let first = work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        match first {
+            Poll::Ready(completion) => connection.session.complete(completion, &mut self.desk.context()),
+            Poll::Pending => {
+                connection.work.get_or_insert_default().push(work);
+                self.poll_work(slot, connection);
+            }
+        }
     }
 
     /// Gets on with what a connection's session waits for.
-    pub(super) fn poll_work(&mut self, connection: &mut Connection<S>, cx: &mut Context<'_>) {
-        let mut i = 0;
-        while i < connection.work.len() {
-            match connection.work[i].as_mut().poll(cx) {
-                Poll::Pending => i += 1,
-                Poll::Ready(completion) => {
-                    drop(connection.work.remove(i));
-                    connection.session.complete(completion, &mut self.desk.context());
-                }
+    pub(super) fn poll_work(&mut self, slot: u32, connection: &mut Connection<S>) {
+        let waker = connection.waker(&self.ready, slot);
+        let mut cx = Context::from_waker(&waker);
+        let Some(mut work) = connection.work.take() else { return };
+        work.retain_mut(|work| match work.as_mut().poll(&mut cx) {
+            Poll::Pending => true,
+            Poll::Ready(completion) => {
+                connection.session.complete(completion, &mut self.desk.context());
+                false
             }
+        });
+        if !work.is_empty() {
+            connection.work = Some(work);
         }
     }
 
@@ -128,8 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shard<S> {
             let channel = subscription.channel.clone();
             let mut departure = Box::pin(async move { node.depart(channel, info, present, announced).await });
             // The embedded engine is done at once; a store that is further away is waited for elsewhere.
-            let waker = std::task::Waker::noop();
-            if departure.as_mut().poll(&mut Context::from_waker(waker)).is_pending() {
+            if departure.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
                 tokio::spawn(departure);
             }
         }
@@ -156,7 +164,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shard<S> {
         if [DisconnectCode::Slow, DisconnectCode::WriteError].map(|code| Close::from(code).code).contains(&close.code) {
             connection.outbox.discard();
         }
-        connection.work.clear();
+        connection.work = None;
         connection.unread = None;
         connection.outbox.answer(encode_close(close.code, &close.reason));
         connection.stage = Stage::Closing { until_ms: close_deadline(self.desk.now.ms) };

@@ -9,15 +9,14 @@ use std::task::{Context, Poll, Waker};
 
 use pubsub_protocol::Format;
 use pubsub_protocol::websocket::{Decoder, Role};
-use smallvec::SmallVec;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::deadlines::Scheduled;
-use super::wake::ConnectionWaker;
+use super::wake::{ConnectionWaker, Ready};
 use crate::node::Work;
 use crate::outbox::Outbox;
 use crate::session::{Opening, Session};
 use crate::transport::Slot;
+use crate::transport::socket::Socket;
 
 /// A socket whose upgrade is done, on its way into a shard.
 pub struct Adopted<S> {
@@ -52,9 +51,11 @@ pub struct Connection<S> {
     pub(super) session: Session,
     pub(super) outbox: Outbox,
     pub(super) decoder: Decoder,
-    pub(super) wake: Arc<ConnectionWaker>,
-    /// Operations of the session that are under way.
-    pub(super) work: SmallVec<[Work; 1]>,
+    /// Made when something first wants to wake it.
+    pub(super) wake: Option<Arc<ConnectionWaker>>,
+    /// Operations of the session that have to be waited for.
+    #[allow(clippy::box_collection, reason = "nearly always absent: 8 bytes instead of 24, in every connection")]
+    pub(super) work: Option<Box<Vec<Work>>>,
     pub(super) unread: Option<Box<Unread>>,
     pub(super) stage: Stage,
     pub(super) scheduled: Scheduled,
@@ -89,13 +90,8 @@ pub(super) enum Stage {
     },
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    pub(super) fn new(
-        adopted: Adopted<S>,
-        session: Session,
-        message_bytes_max: usize,
-        wake: Arc<ConnectionWaker>,
-    ) -> Self {
+impl<S: Socket> Connection<S> {
+    pub(super) fn new(adopted: Adopted<S>, session: Session, message_bytes_max: usize) -> Self {
         let unread =
             (!adopted.leftover.is_empty()).then(|| Box::new(Unread { message: Vec::new(), input: adopted.leftover }));
         Self {
@@ -103,8 +99,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             session,
             outbox: Outbox::default(),
             decoder: Decoder::new(Role::Server, message_bytes_max),
-            wake,
-            work: SmallVec::new(),
+            wake: None,
+            work: None,
             unread,
             stage: Stage::Open,
             scheduled: Scheduled::default(),
@@ -116,16 +112,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    pub(super) fn waker(&self) -> Waker {
-        self.wake.clone().into()
+    /// What wakes it, for those who may have to.
+    pub(super) fn waker(&mut self, ready: &Arc<Ready>, slot: u32) -> Waker {
+        let wake = self.wake.get_or_insert_with(|| ConnectionWaker::new(ready.clone(), slot));
+        wake.clone().into()
+    }
+
+    /// What wakes it when its socket changes: nothing, if the poller tells of that.
+    pub(super) fn socket_waker(&mut self, ready: &Arc<Ready>, slot: u32) -> Waker {
+        if self.stream.is_watched() { Waker::noop().clone() } else { self.waker(ready, slot) }
     }
 
     /// Writes what waits until the socket takes no more.
-    pub(super) fn flush(&mut self, now_ms: u64) -> Written {
-        let waker = self.waker();
-        let mut cx = Context::from_waker(&waker);
+    pub(super) fn flush(&mut self, cx: &mut Context<'_>, now_ms: u64) -> Written {
         let before = self.outbox.bytes();
-        let flushed = self.poll_flush(&mut cx, now_ms);
+        let flushed = self.poll_flush(cx, now_ms);
         Written { flushed, bytes: (before - self.outbox.bytes()) as u64 }
     }
 

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use pubsub_protocol::websocket::{Decoder, Event, MessageKind, Opcode, Role};
 use pubsub_protocol::{DisconnectCode, Format};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
 use super::Shard;
@@ -13,6 +13,7 @@ use super::connection::{Connection, Stage, Unread};
 use super::turn::Fate;
 use crate::session::effect::Close;
 use crate::transport::frame::encode_control;
+use crate::transport::socket::Socket;
 
 /// Reads of one connection before others have their turn.
 const READS_MAX: usize = 4;
@@ -23,24 +24,28 @@ const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// How long a peer has to answer a close frame.
 const CLOSE_TIMEOUT_MS: u64 = 3000;
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Shard<S> {
+impl<S: Socket> Shard<S> {
     /// Gets on with a connection that wants it: writes, work under way, input.
     pub(super) fn drive(&mut self, slot: u32, connection: &mut Connection<S>) -> Fate {
-        connection.wake.polling();
-        let waker = connection.waker();
+        if let Some(wake) = &connection.wake {
+            wake.polling();
+        }
+        if connection.work.is_some() {
+            self.poll_work(slot, connection);
+            self.apply(slot, connection);
+        }
+        let waker = connection.socket_waker(&self.ready, slot);
         let mut cx = Context::from_waker(&waker);
-        self.poll_work(connection, &mut cx);
-        self.apply(slot, connection);
         for _ in 0..READS_MAX {
             // Answers to what was read go out before more is read.
             if !connection.outbox.is_empty() && self.write(slot, connection) == Fate::Drop {
                 return Fate::Drop;
             }
-            if self.is_paused(connection, &mut cx) {
+            if self.is_paused(slot, connection) {
                 return Fate::Keep;
             }
             if let Some(unread) = connection.unread.take() {
-                self.resume(slot, connection, *unread, &mut cx);
+                self.resume(slot, connection, *unread);
                 continue;
             }
             let mut scratch = std::mem::take(&mut self.scratch);
@@ -51,7 +56,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shard<S> {
                 Poll::Pending => Some(Fate::Keep),
                 Poll::Ready(Ok(())) if n > 0 => {
                     self.cells().bytes_received.add(n as u64);
-                    self.input(slot, connection, &mut scratch[..n], &mut cx);
+                    self.input(slot, connection, &mut scratch[..n]);
                     None
                 }
                 Poll::Ready(Ok(())) => {
@@ -75,25 +80,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shard<S> {
 
     /// Whether a connection's next command has to wait: for one under way, for its answers to be read, or for
     /// room to publish.
-    fn is_paused(&self, connection: &Connection<S>, cx: &mut Context<'_>) -> bool {
-        !connection.work.is_empty()
-            || connection.outbox.answer_bytes() > ANSWER_BYTES_MAX
-            || self.desk.node.hub.poll_room(cx).is_pending()
+    fn is_paused(&self, slot: u32, connection: &mut Connection<S>) -> bool {
+        if connection.work.is_some() || connection.outbox.answer_bytes() > ANSWER_BYTES_MAX {
+            return true;
+        }
+        let hub = &self.desk.node.hub;
+        !hub.has_room() && {
+            let waker = connection.waker(&self.ready, slot);
+            hub.poll_room(&mut Context::from_waker(&waker)).is_pending()
+        }
     }
 
-    fn resume(&mut self, slot: u32, connection: &mut Connection<S>, unread: Unread, cx: &mut Context<'_>) {
+    fn resume(&mut self, slot: u32, connection: &mut Connection<S>, unread: Unread) {
         let Unread { message, mut input } = unread;
         if !message.is_empty() {
-            self.commands(slot, connection, &message, cx);
+            self.commands(slot, connection, &message);
         }
         match &mut connection.unread {
             Some(unread) => unread.input = input,
-            None => self.input(slot, connection, &mut input, cx),
+            None => self.input(slot, connection, &mut input),
         }
     }
 
     /// Decodes input and acts upon it, as far as may be; the rest is kept as unread.
-    fn input(&mut self, slot: u32, connection: &mut Connection<S>, input: &mut [u8], cx: &mut Context<'_>) {
+    fn input(&mut self, slot: u32, connection: &mut Connection<S>, input: &mut [u8]) {
         let mut decoder = std::mem::replace(&mut connection.decoder, Decoder::new(Role::Server, 0));
         let mut at = 0;
         loop {
@@ -108,7 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shard<S> {
             at += decoded.consumed;
             match decoded.event {
                 None => break,
-                Some(Event::Message { kind, data }) => self.message(slot, connection, kind, data, cx),
+                Some(Event::Message { kind, data }) => self.message(slot, connection, kind, data),
                 Some(Event::Ping(payload)) if connection.stage == Stage::Open => {
                     connection.outbox.answer(encode_control(Opcode::Pong, payload));
                     self.mark_dirty(slot, connection);
@@ -120,7 +130,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shard<S> {
                     self.peer_closes(slot, connection, code);
                 }
             }
-            if at < input.len() && (connection.unread.is_some() || self.is_paused(connection, cx)) {
+            if at < input.len() && (connection.unread.is_some() || self.is_paused(slot, connection)) {
                 connection.unread.get_or_insert_default().input = input[at..].to_vec();
                 break;
             }
@@ -128,14 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shard<S> {
         connection.decoder = decoder;
     }
 
-    fn message(
-        &mut self,
-        slot: u32,
-        connection: &mut Connection<S>,
-        kind: MessageKind,
-        data: &[u8],
-        cx: &mut Context<'_>,
-    ) {
+    fn message(&mut self, slot: u32, connection: &mut Connection<S>, kind: MessageKind, data: &[u8]) {
         if connection.stage != Stage::Open {
             return;
         }
@@ -151,11 +154,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shard<S> {
             tracing::info!(connection_id = %connection.session.id(), ?kind, "wrong kind of message for the format");
             return self.end(slot, connection, DisconnectCode::BadRequest.into());
         }
-        self.commands(slot, connection, data, cx);
+        self.commands(slot, connection, data);
     }
 
     /// The commands of a message, in order, as far as may be; the rest is kept as unread.
-    fn commands(&mut self, slot: u32, connection: &mut Connection<S>, message: &[u8], cx: &mut Context<'_>) {
+    fn commands(&mut self, slot: u32, connection: &mut Connection<S>, message: &[u8]) {
         let mut commands = connection.format.commands(message);
         while let Some(command) = commands.next() {
             match command {
@@ -173,7 +176,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shard<S> {
             if connection.session.is_closed() {
                 return;
             }
-            if commands.consumed() < message.len() && self.is_paused(connection, cx) {
+            if commands.consumed() < message.len() && self.is_paused(slot, connection) {
                 connection.unread.get_or_insert_default().message = message[commands.consumed()..].to_vec();
                 return;
             }
@@ -206,16 +209,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shard<S> {
     /// Writes what waits, and deals with what comes of it.
     pub(super) fn write(&mut self, slot: u32, connection: &mut Connection<S>) -> Fate {
         let answers_piled = connection.outbox.answer_bytes() > ANSWER_BYTES_MAX;
-        let written = connection.flush(self.desk.now.ms);
+        let waker = connection.socket_waker(&self.ready, slot);
+        let written = connection.flush(&mut Context::from_waker(&waker), self.desk.now.ms);
         self.cells().bytes_sent.add(written.bytes);
         if answers_piled && connection.outbox.answer_bytes() <= ANSWER_BYTES_MAX {
             self.runnable.push_back(slot);
         }
-        self.after_write(connection, written.flushed)
+        self.after_write(slot, connection, written.flushed)
     }
 
     /// What becomes of a connection after a write. When both close frames are out, it was the last.
-    pub(super) fn after_write(&mut self, connection: &mut Connection<S>, flushed: Poll<std::io::Result<()>>) -> Fate {
+    pub(super) fn after_write(
+        &mut self,
+        slot: u32,
+        connection: &mut Connection<S>,
+        flushed: Poll<std::io::Result<()>>,
+    ) -> Fate {
         match flushed {
             Poll::Pending => Fate::Keep,
             Poll::Ready(Err(error)) => {
@@ -224,7 +233,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shard<S> {
             }
             Poll::Ready(Ok(())) if matches!(connection.stage, Stage::Closed { .. }) => {
                 // The last bytes are with the kernel. A stream with more to say (TLS) says it here or not at all.
-                let waker = connection.waker();
+                let waker = connection.socket_waker(&self.ready, slot);
                 let _ = Pin::new(&mut connection.stream).poll_shutdown(&mut Context::from_waker(&waker));
                 Fate::Drop
             }

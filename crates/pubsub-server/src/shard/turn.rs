@@ -7,18 +7,18 @@ use std::task::{Context, Poll};
 
 use pubsub_protocol::DisconnectCode;
 use rand::RngExt;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connection::{Connection, Purpose, Stage, Written};
 use super::control::{Control, Target};
 use super::deadlines::Deadlines;
 use super::inbox::ShardMessage;
-use super::wake::ConnectionWaker;
+use super::poller::Watch;
 use super::{Drain, Settings, Shard, TURN, at};
 use crate::session::Session;
 use crate::session::control::Action;
 use crate::session::effect::Close;
 use crate::session::id::ClientId;
+use crate::transport::socket::Socket;
 
 /// Messages taken from the inbox in one pass over the connections that wait to be written to.
 const PASS_MESSAGES_MAX: usize = 256;
@@ -36,7 +36,7 @@ pub(super) enum Fate {
     Drop,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Future for Shard<S> {
+impl<S: Socket> Future for Shard<S> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -47,6 +47,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Shard<S> {
         shard.desk.node.hub.inbox(usize::from(shard.index)).register(cx.waker());
 
         shard.tell_time();
+        shard.look(cx);
         shard.adopt();
         shard.take_messages();
         shard.ready.take(&mut shard.runnable);
@@ -65,10 +66,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Shard<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Shard<S> {
+impl<S: Socket> Shard<S> {
     fn tell_time(&mut self) {
         self.desk.now = self.desk.node.clock.now();
         self.desk.now.ms = self.desk.now.ms.saturating_sub(self.stalled_ms);
+    }
+
+    /// Finds out at which of the watched sockets something changed.
+    fn look(&mut self, cx: &mut Context<'_>) {
+        let Some(poller) = &self.poller else { return };
+        let (connections, runnable) = (&mut self.connections, &mut self.runnable);
+        let looked = poller.poll(cx, |slot, change| {
+            if let Some(connection) = connections.get_mut(at(slot)).and_then(Option::as_mut) {
+                connection.stream.change(change);
+                runnable.push_back(slot);
+            }
+        });
+        looked.expect("an epoll instance that we own can be waited for");
     }
 
     fn adopt(&mut self) {
@@ -80,9 +94,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shard<S> {
             let id = ClientId::new(place, &mut self.desk.chance, &self.desk.node.id_secret);
             let session = Session::new(id, adopted.opening.clone(), &self.desk.node.rules, self.desk.now);
             let purpose = adopted.purpose;
+            let mut connection = Box::new(Connection::new(adopted, session, self.settings.message_bytes_max));
+            if let Err(error) = connection.stream.register(&mut Watch { poller: &mut self.poller, slot }) {
+                tracing::warn!(connection_id = %id, %error, "the connection can not be watched");
+                continue;
+            }
             tracing::debug!(connection_id = %id, "connection opened");
-            let wake = ConnectionWaker::new(self.ready.clone(), slot);
-            entry.insert(Some(Box::new(Connection::new(adopted, session, self.settings.message_bytes_max, wake))));
+            entry.insert(Some(connection));
             self.cells().connections_opened.increment();
             if let Purpose::Refused(code) = purpose {
                 self.close(slot, code.into());
@@ -143,10 +161,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shard<S> {
             connection.dirty = false;
             // Nearly always all is written, and that is all: no deadline moves, no effect comes of it.
             if connection.is_plain() && connection.blocked_ms == 0 && connection.outbox.answer_bytes() == 0 {
-                let Written { flushed, bytes } = connection.flush(self.desk.now.ms);
+                let waker = connection.socket_waker(&self.ready, slot);
+                let mut cx = Context::from_waker(&waker);
+                let Written { flushed, bytes } = connection.flush(&mut cx, self.desk.now.ms);
                 self.cells().bytes_sent.add(bytes);
                 if !matches!(flushed, Poll::Ready(Ok(()))) {
-                    self.with(slot, |shard, connection| shard.after_write(connection, flushed));
+                    self.with(slot, |shard, connection| shard.after_write(slot, connection, flushed));
                 }
                 continue;
             }

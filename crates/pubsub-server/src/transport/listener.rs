@@ -8,20 +8,23 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Type};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
+use super::socket::{Polled, Socket, TcpSocket};
 use super::tls::{MaybeTls, TlsAcceptor};
 
 /// A source of connections.
 pub trait Listener: Send + 'static {
     /// A connection that was accepted and not yet taken to its shard.
     type Raw: Send + 'static;
-    /// A connection in its shard.
+    /// A connection in its shard's runtime, while it speaks HTTP.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// A connection in its shard, when HTTP is done with it.
+    type Socket: Socket;
 
     /// The next connection and its peer's address, where there is such a thing. An error is logged, and the
     /// listener asked again: it has to wait by itself if asking again at once would be in vain.
@@ -29,6 +32,12 @@ pub trait Listener: Send + 'static {
 
     /// Makes a raw connection a stream. Runs where the stream will be polled.
     fn attach(raw: Self::Raw) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// Makes a stream a socket of the shard.
+    ///
+    /// # Errors
+    /// When the runtime can not let go of it.
+    fn settle(stream: Self::Stream) -> io::Result<Self::Socket>;
 
     /// The address listened on, where there is such a thing.
     fn local_addr(&self) -> Option<SocketAddr>;
@@ -53,7 +62,7 @@ impl TcpListener {
     /// # Errors
     /// When the address can not be had.
     pub fn bind(address: SocketAddr, backlog: u32, tls: Option<TlsAcceptor>) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
@@ -103,6 +112,7 @@ fn is_exhausted(error: &io::Error) -> bool {
 impl Listener for TcpListener {
     type Raw = (std::net::TcpStream, Option<TlsAcceptor>);
     type Stream = MaybeTls;
+    type Socket = TcpSocket;
 
     async fn accept(&mut self) -> io::Result<(Self::Raw, Option<SocketAddr>)> {
         match self.accept_socket().await {
@@ -124,6 +134,10 @@ impl Listener for TcpListener {
             Some(tls) => tls.accept(stream).await,
             None => Ok(MaybeTls::Plain(stream)),
         }
+    }
+
+    fn settle(stream: MaybeTls) -> io::Result<TcpSocket> {
+        TcpSocket::settle(stream)
     }
 
     fn local_addr(&self) -> Option<SocketAddr> {
@@ -174,6 +188,7 @@ impl MemoryConnector {
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Listener for MemoryListener<S> {
     type Raw = S;
     type Stream = S;
+    type Socket = Polled<S>;
 
     async fn accept(&mut self) -> io::Result<(S, Option<SocketAddr>)> {
         match self.0.recv().await {
@@ -185,6 +200,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Listener for MemoryList
 
     async fn attach(raw: S) -> io::Result<S> {
         Ok(raw)
+    }
+
+    fn settle(stream: S) -> io::Result<Polled<S>> {
+        Ok(Polled(stream))
     }
 
     fn local_addr(&self) -> Option<SocketAddr> {

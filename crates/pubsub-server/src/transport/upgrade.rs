@@ -11,11 +11,11 @@ use http::header::{CONTENT_TYPE, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOC
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use hyper_util::rt::TokioIo;
 use pubsub_protocol::{DisconnectCode, Format};
-use tokio::io::{AsyncRead, AsyncWrite};
 use wildmatch::WildMatch;
 
 use super::gate::Gate;
 use super::http::Peer;
+use super::listener::Listener;
 use crate::clock::Clock;
 use crate::config::ClientConfig;
 use crate::metrics::{self, Metrics};
@@ -24,8 +24,8 @@ use crate::shard::Door;
 use crate::shard::connection::{Adopted, Purpose};
 
 /// What it takes to let a WebSocket in, and where it goes.
-pub struct Entrance<S> {
-    door: Arc<Door<S>>,
+pub struct Entrance<L: Listener> {
+    door: Arc<Door<L::Socket>>,
     gate: Arc<Gate>,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -33,10 +33,10 @@ pub struct Entrance<S> {
     user_header: Option<HeaderName>,
 }
 
-impl<S> Entrance<S> {
+impl<L: Listener> Entrance<L> {
     /// An entrance to the shard behind `door`.
     pub fn new(
-        door: Arc<Door<S>>,
+        door: Arc<Door<L::Socket>>,
         gate: Arc<Gate>,
         clock: Clock,
         metrics: Arc<Metrics>,
@@ -104,10 +104,7 @@ impl IntoResponse for Refusal {
 }
 
 /// Answers an upgrade request, for the client protocol or for the echo.
-pub async fn upgrade<S>(entrance: Arc<Entrance<S>>, purpose: Purpose, request: Request) -> Response
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+pub async fn upgrade<L: Listener>(entrance: Arc<Entrance<L>>, purpose: Purpose, request: Request) -> Response {
     match try_upgrade(&entrance, purpose, request) {
         Ok(response) => response,
         Err(refusal) => {
@@ -118,10 +115,11 @@ where
     }
 }
 
-fn try_upgrade<S>(entrance: &Arc<Entrance<S>>, purpose: Purpose, mut request: Request) -> Result<Response, Refusal>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+fn try_upgrade<L: Listener>(
+    entrance: &Arc<Entrance<L>>,
+    purpose: Purpose,
+    mut request: Request,
+) -> Result<Response, Refusal> {
     let on_upgrade = hyper::upgrade::on(&mut request);
     let peer = request.extensions().get::<Peer>().and_then(|peer| peer.0);
     let (parts, _body) = request.into_parts();
@@ -151,10 +149,14 @@ where
             Err(error) => return tracing::debug!(?peer, %error, "the peer left during the upgrade"),
         };
         let parts = upgraded
-            .downcast::<TokioIo<S>>()
+            .downcast::<TokioIo<L::Stream>>()
             .expect("the stream that is served is the stream that comes back from the upgrade");
+        let stream = match L::settle(parts.io.into_inner()) {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!(?peer, %error, "the connection could not be handed to its shard"),
+        };
         entrance.door.adopt(Adopted {
-            stream: parts.io.into_inner(),
+            stream,
             leftover: parts.read_buf.to_vec(),
             opening,
             format: Format::Json,
