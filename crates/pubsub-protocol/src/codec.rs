@@ -10,6 +10,8 @@ use crate::reply::Reply;
 
 mod json;
 
+pub use json::reader::from_slice as object_from_slice;
+
 /// A wire format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -21,7 +21,7 @@ use crate::reply::{
     RpcResult, SubRefreshResult, SubscribeResult,
 };
 
-mod reader;
+pub(super) mod reader;
 #[cfg(test)]
 mod tests;
 

@@ -12,8 +12,12 @@ use std::marker::PhantomData;
 use serde::de::value::{MapAccessDeserializer, MapDeserializer, SeqDeserializer};
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
-/// Reads exactly one object.
-pub(super) fn from_slice<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, serde_json::Error> {
+/// Reads exactly one object, as the wire's readers take it: `null` is as good as leaving a field out, and `[]` is no
+/// object.
+///
+/// # Errors
+/// When `json` is not one well-formed object of that shape.
+pub fn from_slice<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let value = deserializer.deserialize_map(Lenient(Outermost(PhantomData)))?;
     deserializer.end()?;
