@@ -1,15 +1,36 @@
-//! The server API, health and metrics over HTTP. axum stays here and in `transport`.
+//! The server API: what backends and operators ask of a running server, and the HTTP around it. axum stays here and
+//! in `transport`.
+//!
+//! [`Service`] does the work, by plain async methods that know nothing of HTTP: one per method of the API, each with
+//! a struct of parameters and one of results, so that a program that embeds the server has the same API without a
+//! socket. `docs/api.md` is the manual.
+//!
+//! - [`publish`]: publish, broadcast; [`channels`]: history, presence, channels
+//! - [`connections`]: subscribe, unsubscribe, disconnect, refresh; [`info`]: the node
+//! - [`error`]: why a call failed; [`call`]: a method's name and JSON to one of the above, and batches of them
+//! - [`http`]: requests to calls, calls to answers; [`key`]: who may; [`probes`]: health, readiness, metrics
+
+pub mod call;
+pub mod channels;
+pub mod connections;
+pub mod error;
+pub mod http;
+pub mod info;
+pub mod key;
+pub mod probes;
+pub mod publish;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::get;
-use http::StatusCode;
 
+use crate::channel::ResolvedChannel;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::transport::Gate;
+
+pub use error::ApiError;
 
 /// What the API works on.
 pub struct Service {
@@ -17,12 +38,17 @@ pub struct Service {
     gate: Arc<Gate>,
     metrics: Arc<Metrics>,
     config: Arc<Config>,
+    name: String,
 }
 
 impl Service {
     /// A service over a node.
     pub fn new(node: Arc<Node>, gate: Arc<Gate>, metrics: Arc<Metrics>, config: Arc<Config>) -> Self {
-        Self { node, gate, metrics, config }
+        let name = match config.node.name.as_str() {
+            "" => info::default_name(config.http_server.port),
+            name => name.to_owned(),
+        };
+        Self { node, gate, metrics, config, name }
     }
 
     /// The node.
@@ -44,21 +70,31 @@ impl Service {
     pub fn config(&self) -> &Arc<Config> {
         &self.config
     }
+
+    /// Reads the name of a channel. The application names its channels as it likes.
+    fn resolve<'a>(&'a self, channel: &'a str) -> Result<ResolvedChannel<'a>, ApiError> {
+        if channel.is_empty() {
+            return Err(ApiError::bad_request("channel is missing"));
+        }
+        let resolved = self.node.rules.channels.resolve_trusted(channel);
+        resolved.map_err(|code| ApiError::new(code, format!("channel {channel:?}")))
+    }
 }
 
 /// What stands on the internal port.
 pub fn internal_router(service: &Arc<Service>) -> Router {
-    public_router(service)
+    let api = !service.config.http_api.disabled;
+    probes::router(service).merge(if api { http::router(service) } else { Router::new() })
 }
 
-/// What stands on the public port beside the WebSocket.
+/// What stands on the public port beside the WebSocket: everything, unless there is an internal port for it.
 pub fn public_router(service: &Arc<Service>) -> Router {
-    let ready = service.clone();
-    Router::new().route("/health", get(|| async { "{}" })).route(
-        "/ready",
-        get(move || {
-            let closed = ready.gate.is_closed();
-            async move { if closed { (StatusCode::SERVICE_UNAVAILABLE, "draining\n") } else { (StatusCode::OK, "ready\n") } }
-        }),
-    )
+    let config = &service.config;
+    if config.http_server.internal_addr().is_none() {
+        internal_router(service)
+    } else if config.http_api.external && !config.http_api.disabled {
+        http::router(service)
+    } else {
+        Router::new()
+    }
 }

@@ -139,6 +139,12 @@ impl Metrics {
         }
     }
 
+    /// How many shards are counted.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
     /// The cells of one shard.
     ///
     /// # Panics

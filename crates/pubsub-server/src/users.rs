@@ -67,6 +67,11 @@ impl Users {
         self.0.len()
     }
 
+    /// How many users have a connection, and how many connections they have. Goes through all of them.
+    pub fn count(&self) -> (u64, u64) {
+        self.0.iter().fold((0, 0), |(users, connections), places| (users + 1, connections + places.len() as u64))
+    }
+
     /// Whether nobody is there.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
