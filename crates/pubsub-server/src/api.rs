@@ -20,6 +20,7 @@ pub mod key;
 pub mod probes;
 pub mod publish;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -42,10 +43,17 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service over a node.
-    pub fn new(node: Arc<Node>, gate: Arc<Gate>, metrics: Arc<Metrics>, config: Arc<Config>) -> Self {
+    /// A service over a node whose public listener has this address.
+    pub fn new(
+        node: Arc<Node>,
+        gate: Arc<Gate>,
+        metrics: Arc<Metrics>,
+        config: Arc<Config>,
+        address: Option<SocketAddr>,
+    ) -> Self {
+        let port = address.map_or(config.http_server.port, |address| address.port());
         let name = match config.node.name.as_str() {
-            "" => info::default_name(config.http_server.port),
+            "" => info::default_name(port),
             name => name.to_owned(),
         };
         Self { node, gate, metrics, config, name }

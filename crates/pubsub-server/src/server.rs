@@ -134,7 +134,8 @@ impl Server {
         let gate =
             Gate::new(client.connection_limit, client.connection_rate_limit, client.connection_rate_limit_per_address);
         let metrics = Arc::new(Metrics::new(shards));
-        let service = Arc::new(api::Service::new(node, gate.clone(), metrics, config));
+        let local_addr = listener.local_addr();
+        let service = Arc::new(api::Service::new(node, gate.clone(), metrics, config, local_addr));
 
         let mut intakes = Vec::with_capacity(shards);
         let mut ends = Vec::with_capacity(shards);
@@ -158,7 +159,6 @@ impl Server {
             intakes.push(intake);
             ends.push(end);
         }
-        let local_addr = listener.local_addr();
         let accepting = tokio::spawn(accept(listener, intakes));
         let housekeeping = tokio::spawn(keep_house(engine, gate, clock));
         Ok(ServerHandle {
