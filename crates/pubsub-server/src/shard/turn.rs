@@ -47,8 +47,9 @@ impl<S: Socket> Future for Shard<S> {
         shard.desk.node.hub.inbox(usize::from(shard.index)).register(cx.waker());
 
         shard.tell_time();
-        shard.look(cx);
         shard.adopt();
+        // After that: the first socket adopted brings the poller with it.
+        shard.look(cx);
         shard.take_messages();
         shard.ready.take(&mut shard.runnable);
         shard.run();
