@@ -126,7 +126,12 @@ impl<S: Socket> Shard<S> {
             self.cells().subscriptions_closed.increment();
         }
         self.answers.remove(&subscription.join);
-        if let Some(moved) = self.members.leave(&subscription.channel, subscription.member, subscription.join) {
+        if let Some(moved) = self.members.leave(
+            &subscription.channel,
+            subscription.member,
+            subscription.join,
+            subscription.traits.join_leave,
+        ) {
             self.settle(moved, &subscription.channel);
         }
         self.desk.node.hub.leave(usize::from(self.index), &subscription.channel);
@@ -186,7 +191,8 @@ impl<S: Socket> Shard<S> {
                 None => Entry::Everything,
             },
         };
-        let live = self.members.enter(&marker.channel, marker.slot, marker.join, entry);
+        let listens = subscription.traits.join_leave;
+        let live = self.members.enter(&marker.channel, marker.slot, marker.join, entry, listens);
         subscription.member = live.map_or(NO_PLACE, |live| live.member);
     }
 
@@ -250,6 +256,9 @@ impl<S: Socket> Shard<S> {
 
     /// Hands a join or leave to the members that asked for such.
     pub(super) fn tell_presence(&mut self, channel: &Arc<str>, push: &Encoded) {
+        if !self.members.has_listeners(channel) {
+            return;
+        }
         let mut slots = self.members.live(channel).to_vec();
         slots.extend(self.members.presence_event(channel, push));
         for slot in slots {

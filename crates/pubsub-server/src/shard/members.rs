@@ -27,6 +27,8 @@ struct Channel {
     /// Where the shard stands: offset and epoch tag of the last publication it saw. Epoch 0: not known.
     offset: u64,
     epoch: u64,
+    /// How many of the members want to be told of joins and leaves.
+    listeners: u32,
     #[allow(clippy::box_collection, reason = "nearly always absent: 8 bytes instead of 24, in every channel")]
     waiting: Option<Box<Vec<Waiting>>>,
 }
@@ -112,9 +114,10 @@ impl Members {
         Self { channels: HashMap::with_hasher(hasher) }
     }
 
-    /// A member enters with its marker.
-    pub fn enter(&mut self, name: &Arc<str>, slot: u32, join: u64, entry: Entry) -> Option<Live> {
+    /// A member enters with its marker. `listens`: it wants to be told of joins and leaves.
+    pub fn enter(&mut self, name: &Arc<str>, slot: u32, join: u64, entry: Entry, listens: bool) -> Option<Live> {
         let channel = self.channels.entry(name.clone()).or_default();
+        channel.listeners += u32::from(listens);
         let answer = match entry {
             Entry::Everything => return Some(channel.go_live(slot)),
             Entry::After(offset, epoch) => {
@@ -169,18 +172,23 @@ impl Members {
     }
 
     /// Takes a member out: by its place if it is live, by its number if it waits. Returns the live member that
-    /// took over the place, if one did.
-    pub fn leave(&mut self, name: &str, member: u32, join: u64) -> Option<Live> {
+    /// took over the place, if one did. One whose marker has not come yet is not in.
+    pub fn leave(&mut self, name: &str, member: u32, join: u64, listens: bool) -> Option<Live> {
         let channel = self.channels.get_mut(name)?;
         let mut moved = None;
         if member == NO_PLACE {
-            if let Some(waiting) = &mut channel.waiting {
-                waiting.retain(|waiting| waiting.join != join);
-                if waiting.is_empty() {
-                    channel.waiting = None;
-                }
+            let waiting = channel.waiting.as_mut()?;
+            let before = waiting.len();
+            waiting.retain(|waiting| waiting.join != join);
+            if waiting.len() == before {
+                return None;
             }
+            if waiting.is_empty() {
+                channel.waiting = None;
+            }
+            channel.listeners -= u32::from(listens);
         } else {
+            channel.listeners -= u32::from(listens);
             let place = member as usize;
             channel.live.swap_remove(place);
             moved = channel.live.get(place).map(|&slot| Live { slot, member });
@@ -239,6 +247,11 @@ impl Members {
             channel.waiting = Some(waiting);
         }
         settled
+    }
+
+    /// Whether anybody in the channel wants to be told of joins and leaves.
+    pub fn has_listeners(&self, name: &str) -> bool {
+        self.channels.get(name).is_some_and(|channel| channel.listeners > 0)
     }
 
     /// Those who wait for their answer hold a join or leave back; the others get it at once. Returns these.
