@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::task::{Context, Poll, Waker};
 
 use ahash::RandomState;
@@ -138,6 +138,7 @@ impl Hub {
         }
         self.waiting_for_room.lock().push(cx.waker().clone());
         self.waiters.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         // A shard may have made room between the look and the note; then nobody would wake us.
         if self.has_room() { Poll::Ready(()) } else { Poll::Pending }
     }
@@ -154,11 +155,15 @@ impl Hub {
 
     /// A shard took messages out of its inbox: whoever waits for room may look again.
     pub fn made_room(&self) {
+        // One side writes its note and then looks for room, the other makes room and then looks for the note: with
+        // a fence between the two on either side, at least one of them sees what the other has done.
+        fence(Ordering::SeqCst);
         if self.waiters.load(Ordering::SeqCst) == 0 || !self.has_room() {
             return;
         }
         self.waiters.store(0, Ordering::SeqCst);
-        for waker in std::mem::take(&mut *self.waiting_for_room.lock()) {
+        let waiting = std::mem::take(&mut *self.waiting_for_room.lock());
+        for waker in waiting {
             waker.wake();
         }
     }

@@ -50,7 +50,8 @@ impl Node {
                 }
                 Operation::Subscribe(by, subscribe) => {
                     let channel = subscribe.channel.clone();
-                    let result = node.subscribe(subscribe, place).await;
+                    node.enter(&subscribe, place);
+                    let result = node.subscribe(subscribe).await;
                     Completion::Subscribe { by, channel, result }
                 }
                 Operation::Publish { id, channel, publication, options } => {
@@ -79,16 +80,24 @@ impl Node {
         place: Place,
     ) -> Result<Begun, DisconnectCode> {
         self.users.enter(&user, place, connections_max).map_err(|_| DisconnectCode::ConnectionLimit)?;
+        // All enter the hub before the first is waited for: should the connection end meanwhile, all leave it.
+        for subscribe in &subscriptions {
+            self.enter(subscribe, place);
+        }
         let mut begun = Vec::with_capacity(subscriptions.len());
         for subscribe in subscriptions {
-            begun.push((subscribe.channel.clone(), self.subscribe(subscribe, place).await));
+            begun.push((subscribe.channel.clone(), self.subscribe(subscribe).await));
         }
         Ok(begun)
     }
 
-    async fn subscribe(&self, subscribe: Subscribe, place: Place) -> Result<Subscribed, ErrorCode> {
-        let Subscribe { channel, join, position, recover, reject_unrecovered, presence, announce } = subscribe;
-        self.hub.join(usize::from(place.shard), &channel, place.slot, join);
+    fn enter(&self, subscribe: &Subscribe, place: Place) {
+        self.hub.join(usize::from(place.shard), &subscribe.channel, place.slot, subscribe.join);
+    }
+
+    /// Goes on with a subscription that has entered the hub.
+    async fn subscribe(&self, subscribe: Subscribe) -> Result<Subscribed, ErrorCode> {
+        let Subscribe { channel, join: _, position, recover, reject_unrecovered, presence, announce } = subscribe;
         let mut subscribed = Subscribed { top: None, recovery: None };
         if let Some(retention) = position {
             let query = match &recover {

@@ -125,21 +125,28 @@ impl Session {
                 return self.close(code.into(), cx);
             }
         };
-        let mut subs = BTreeMap::new();
-        let mut failed = None;
-        for (channel, result) in begun {
-            match self.begun(&channel, result, cx) {
-                Ok(result) => drop(subs.insert(channel.to_string(), result)),
-                Err(code) => failed = Some(code),
-            }
-        }
-        if let Some(code) = failed {
+        if let Some(code) = begun.iter().find_map(|(_, result)| result.as_ref().err().copied()) {
             self.phase = Phase::Refused;
             cx.effects.push_back(Effect::error(id, "connect", code));
-            cx.effects.extend(self.subscriptions.drain().map(Effect::End));
+            for mut subscription in self.subscriptions.drain() {
+                let failed =
+                    |(channel, result): &(Arc<str>, _)| *channel == subscription.channel && Result::is_err(result);
+                subscription.traits.announced &= !begun.iter().any(failed);
+                cx.effects.push_back(Effect::End(subscription));
+            }
             return;
         }
         self.phase = Phase::Connected;
+        let mut subs = BTreeMap::new();
+        let mut activations = Vec::with_capacity(begun.len());
+        for (channel, result) in begun {
+            let Some((result, activate)) = result.ok().and_then(|subscribed| self.begun(&channel, subscribed, cx))
+            else {
+                continue;
+            };
+            subs.insert(channel.to_string(), result);
+            activations.push(activate);
+        }
         let client = &cx.rules.client;
         let pings = !client.ping_interval.is_zero();
         if pings {
@@ -163,6 +170,7 @@ impl Session {
             ..ConnectResult::default()
         };
         cx.effects.push_back(Effect::answer(id, "connect", Answer::Connect(result)));
+        cx.effects.extend(activations);
     }
 
     /// Seconds until the token runs out, if it does.

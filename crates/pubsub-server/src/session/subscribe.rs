@@ -132,7 +132,9 @@ impl Session {
         let recovers = request.recover || options.auto_cache_recover && mode == Mode::Cache;
         let recover = (recoverable && recovers).then(|| (mode, request.position()));
         let asked = recover.as_ref().filter(|_| request.recover).map(|(_, position)| position.clone());
-        let reject_unrecovered = request.flag & SubscribeRequest::FLAG_REJECT_UNRECOVERED != 0 && request.recover;
+        // One server-side subscription that can not be recovered is no reason to refuse the whole connection.
+        let rejects = request.flag & SubscribeRequest::FLAG_REJECT_UNRECOVERED != 0;
+        let reject_unrecovered = rejects && request.recover && !grant.server_side;
         let expires_ms = grant.expire_at.map_or(0, |at| cx.rules.subscription_closes_at(at, cx.now));
 
         let channel: Arc<str> = name.name.into();
@@ -166,13 +168,17 @@ impl Session {
         result: Result<Subscribed, ErrorCode>,
         cx: &mut Context<'_>,
     ) {
-        let result = self.begun(channel, result, cx);
-        match (by, result) {
-            (SubscribedBy::Client { id }, Ok(result)) => {
+        let begun = result.and_then(|subscribed| self.begun(channel, subscribed, cx).ok_or(ErrorCode::Internal));
+        match (by, begun) {
+            (SubscribedBy::Client { id }, Ok((result, activate))) => {
                 cx.effects.push_back(Effect::answer(id, "subscribe", Answer::Subscribe(result)));
+                cx.effects.push_back(activate);
             }
-            (SubscribedBy::Client { id }, Err(code)) => cx.effects.push_back(Effect::error(id, "subscribe", code)),
-            (SubscribedBy::Server, Ok(result)) => {
+            (SubscribedBy::Client { id }, Err(code)) => {
+                self.forget(channel, cx);
+                cx.effects.push_back(Effect::error(id, "subscribe", code));
+            }
+            (SubscribedBy::Server, Ok((result, activate))) => {
                 let body = push::PushBody::Subscribe(push::Subscribed {
                     recoverable: result.recoverable,
                     epoch: result.epoch,
@@ -186,36 +192,28 @@ impl Session {
                     let body = push::PushBody::Publication(publication);
                     cx.effects.push_back(Effect::Push(Reply::Push(Push { channel: channel.to_owned(), body })));
                 }
+                cx.effects.push_back(activate);
             }
             (SubscribedBy::Server, Err(code)) => {
+                self.forget(channel, cx);
                 tracing::warn!(connection_id = %self.id, channel, %code, "server-side subscription failed");
             }
         }
     }
 
-    /// A subscription that was begun is answered: it goes live, or away.
+    /// A subscription that was begun is there: what to answer, and the effect that makes it live, which has to come
+    /// behind the answer. `None`: it was not begun.
     pub(super) fn begun(
         &mut self,
         channel: &str,
-        result: Result<Subscribed, ErrorCode>,
-        cx: &mut Context<'_>,
-    ) -> Result<SubscribeResult, ErrorCode> {
-        let subscribed = match result {
-            Ok(subscribed) => subscribed,
-            Err(code) => {
-                self.forget(channel, cx);
-                return Err(code);
-            }
-        };
+        subscribed: Subscribed,
+        cx: &Context<'_>,
+    ) -> Option<(SubscribeResult, Effect)> {
         let close_delay = millis(cx.rules.client.expired_sub_close_delay);
-        let subscription = self.subscriptions.get_mut(channel).ok_or(ErrorCode::Internal)?;
+        let subscription = self.subscriptions.get_mut(channel)?;
         subscription.stage = Stage::Subscribed;
         let after = subscribed.top.as_ref().map(|top| (top.offset, epoch_tag(&top.epoch)));
-        cx.effects.push_back(Effect::Activate {
-            channel: subscription.channel.clone(),
-            join: subscription.join,
-            after,
-        });
+        let activate = Effect::Activate { channel: subscription.channel.clone(), join: subscription.join, after };
 
         let (data, asked) = subscription.take_answered();
         let expires_ms = subscription.expires_ms();
@@ -227,7 +225,7 @@ impl Session {
             Some(asked) if recovery.recovered => asked,
             _ => StreamPosition::new(top.offset, ""),
         };
-        Ok(SubscribeResult {
+        let result = SubscribeResult {
             expires: expires_ms.is_some(),
             ttl: expires_ms.map_or(0, |ms| seconds_until(ms.saturating_sub(close_delay), cx.now)),
             recoverable: subscription.traits.recoverable,
@@ -238,13 +236,14 @@ impl Session {
             recovered: recovery.recovered,
             was_recovering,
             data,
-        })
+        };
+        Some((result, activate))
     }
 
-    /// Ends a subscription that never began: nobody was told that it had.
+    /// Ends a subscription that never began. Nobody was told that it had; but the engine may have failed after it
+    /// had entered the subscriber into presence.
     fn forget(&mut self, channel: &str, cx: &mut Context<'_>) {
         if let Some(mut subscription) = self.subscriptions.remove(channel) {
-            subscription.traits.present = false;
             subscription.traits.announced = false;
             cx.effects.push_back(Effect::End(subscription));
         }

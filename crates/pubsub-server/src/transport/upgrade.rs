@@ -128,7 +128,12 @@ fn try_upgrade<L: Listener>(
     let wanted = Wanted::read(&parts.headers, parts.uri.query().unwrap_or(""), purpose);
     let opening = Opening {
         native_ping: wanted.native_ping,
-        user: entrance.user_header.as_ref().and_then(|name| Some(parts.headers.get(name)?.to_str().ok()?.to_owned())),
+        // Empty is what a proxy sends for somebody it does not know: as good as no header.
+        user: entrance
+            .user_header
+            .as_ref()
+            .and_then(|name| Some(parts.headers.get(name)?.to_str().ok()?.to_owned()))
+            .filter(|user| !user.is_empty()),
     };
     let request = http::Request::from_parts(parts, ());
     let accepted = tungstenite::handshake::server::create_response(&request).map_err(|error| match error {
