@@ -103,9 +103,11 @@ pub struct Shard<S> {
     /// Connections to be polled; connections with something to send.
     runnable: VecDeque<u32>,
     dirty: VecDeque<u32>,
-    /// What was taken from the inbox since `dirty` was last empty.
+    /// What was taken from the inbox in this pass: since all who got something of it were last visited.
     pass_messages: usize,
     pass_bytes: usize,
+    /// How many of `dirty` are to be visited before this pass is over.
+    pass_visits: usize,
     deadlines: Deadlines,
     timer: Pin<Box<Sleep>>,
     timer_ms: Option<u64>,
@@ -157,7 +159,7 @@ impl<S> Shard<S> {
         chance: ChaCha12Rng,
     ) -> Self {
         let now = node.clock.now();
-        let members = Members::new(node.id_secret.clone());
+        let members = Members::new(node.id_secret.clone(), settings.queue_bytes_max);
         Self {
             desk: Desk { node, now, chance, next_join: 1, effects: VecDeque::new() },
             index,
@@ -173,15 +175,20 @@ impl<S> Shard<S> {
             dirty: VecDeque::new(),
             pass_messages: 0,
             pass_bytes: 0,
+            pass_visits: 0,
             deadlines: Deadlines::new(now),
             timer: Box::pin(tokio::time::sleep(std::time::Duration::ZERO)),
             timer_ms: None,
             stalled_ms: 0,
             drain: None,
             stopped: false,
-            scratch: vec![0; Self::SCRATCH_BYTES].into(),
+            scratch: Self::scratch(),
             messages: Vec::new(),
         }
+    }
+
+    fn scratch() -> Box<[u8]> {
+        vec![0; Self::SCRATCH_BYTES].into()
     }
 
     fn cells(&self) -> &ShardMetrics {

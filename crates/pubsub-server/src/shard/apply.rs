@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use pubsub_protocol::push::PushBody;
 use pubsub_protocol::websocket::Opcode;
-use pubsub_protocol::{DisconnectCode, Reply, UnsubscribeCode};
+use pubsub_protocol::{DisconnectCode, Push, Reply, UnsubscribeCode};
 
 use super::connection::{Connection, Stage};
 use super::inbox::{Delivery, Marker};
 use super::input::close_deadline;
-use super::members::{Answered, Continuity, Entry, Held, Live, NO_PLACE};
+use super::members::{Answered, Continuity, Entry, Held, Live, NO_PLACE, Settled};
 use super::turn::Fate;
 use super::{Shard, at};
 use crate::hub::Encoded;
@@ -34,11 +35,18 @@ impl<S: Socket> Shard<S> {
                     connection.outbox.answer(encode_reply(connection.format, &Reply::Answer { id, outcome }));
                     self.mark_dirty(slot, connection);
                 }
-                Effect::Push(reply) => self.push(slot, connection, encode_reply(connection.format, &reply)),
+                Effect::Push(reply) => {
+                    if let Reply::Push(Push { body: PushBody::Unsubscribe(unsubscribe), .. }) = &reply {
+                        self.cells().unsubscribe(unsubscribe.code);
+                    }
+                    self.push(slot, connection, encode_reply(connection.format, &reply));
+                }
                 Effect::Ping { native: false } => {
                     self.push(slot, connection, encode_reply(connection.format, &Reply::Ping));
                 }
-                Effect::Ping { native: true } => self.push(slot, connection, encode_control(Opcode::Ping, &[])),
+                Effect::Ping { native: true } => {
+                    self.push(slot, connection, encode_control(Opcode::Ping, &[]));
+                }
                 Effect::Run(operation) => self.start(slot, connection, operation),
                 Effect::Activate { channel, join, after } => self.activate(slot, connection, &channel, join, after),
                 Effect::End(subscription) => self.leave(connection, &subscription),
@@ -47,14 +55,18 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    fn push(&mut self, slot: u32, connection: &mut Connection<S>, frame: Frame) {
+    /// Puts a push into the outbox, or ends a connection that has no room for it. Returns whether it is in.
+    fn push(&mut self, slot: u32, connection: &mut Connection<S>, frame: Frame) -> bool {
         if connection.stage != Stage::Open {
-            return;
+            return false;
         }
-        match connection.outbox.push(frame, self.settings.queue_bytes_max) {
-            Ok(()) => self.mark_dirty(slot, connection),
-            Err(_) => connection.session.close(DisconnectCode::Slow.into(), &mut self.desk.context()),
+        let pushed = connection.outbox.push(frame, self.settings.queue_bytes_max).is_ok();
+        if pushed {
+            self.mark_dirty(slot, connection);
+        } else if !connection.session.is_closed() {
+            connection.session.close(DisconnectCode::Slow.into(), &mut self.desk.context());
         }
+        pushed
     }
 
     fn start(&mut self, slot: u32, connection: &mut Connection<S>, operation: Operation) {
@@ -104,17 +116,25 @@ impl<S: Socket> Shard<S> {
                 connection.session.lose(channel, join, code, &mut self.desk.context());
             }
             Answered::Free { held, live } => {
-                for held in held {
-                    let push = match held {
-                        Held::Publication(delivery) => delivery.push,
-                        Held::PresenceEvent(push) => push,
-                    };
-                    self.push(slot, connection, push.frame(connection.format).clone());
-                }
-                if let (Some(live), Some(subscription)) =
-                    (live, connection.session.subscriptions_mut().get_mut(channel))
-                {
+                let Some(subscription) = connection.session.subscriptions_mut().get_mut(channel) else { return };
+                // First of all: a push can end the connection, and then its place is what it is taken out by.
+                if let Some(live) = live {
                     subscription.member = live.member;
+                }
+                let told_of_presence = subscription.traits.join_leave;
+                for held in held {
+                    let delivered = match held {
+                        Held::Publication(Delivery { push, .. }) => {
+                            self.push(slot, connection, push.frame(connection.format).clone())
+                        }
+                        Held::PresenceEvent(push) => {
+                            if told_of_presence {
+                                self.push(slot, connection, push.frame(connection.format).clone());
+                            }
+                            false
+                        }
+                    };
+                    self.cells().deliveries.add(delivered.into());
                 }
             }
         }
@@ -225,22 +245,30 @@ impl<S: Socket> Shard<S> {
                 self.dirty.push_back(slot);
             }
         }
-        for live in self.members.settle(delivery) {
+        let Settled { live, ready, lost } = self.members.settle(delivery);
+        // All of them first: a push can end a connection, and that moves others to new places.
+        for &live in &live {
             self.settle(live, &delivery.channel);
-            deliveries += 1;
-            self.push_to(live.slot, &delivery.push);
+        }
+        for slot in live.into_iter().map(|live| live.slot).chain(ready) {
+            deliveries += u64::from(self.push_to(slot, &delivery.push));
         }
         self.cells().deliveries.add(deliveries);
         for slot in slow {
             self.close(slot, DisconnectCode::Slow.into());
         }
+        for slot in lost {
+            self.lose(slot, &delivery.channel, UnsubscribeCode::Insufficient);
+        }
     }
 
-    fn push_to(&mut self, slot: u32, push: &Encoded) {
+    fn push_to(&mut self, slot: u32, push: &Encoded) -> bool {
+        let mut pushed = false;
         self.with(slot, |shard, connection| {
-            shard.push(slot, connection, push.frame(connection.format).clone());
+            pushed = shard.push(slot, connection, push.frame(connection.format).clone());
             Fate::Keep
         });
+        pushed
     }
 
     /// A member whose position is watched loses its subscription; others do not notice.

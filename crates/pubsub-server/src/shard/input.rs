@@ -78,6 +78,11 @@ impl<S: Socket> Shard<S> {
         Fate::Keep
     }
 
+    /// Whether nothing of a connection is read for our own sake: its silence proves nothing then.
+    pub(super) fn is_kept_waiting(&self, connection: &Connection<S>) -> bool {
+        !connection.work.is_empty() || !self.desk.node.hub.has_room()
+    }
+
     /// Whether a connection's next command has to wait: for one under way, for its answers to be read, or for
     /// room to publish.
     fn is_paused(&self, slot: u32, connection: &mut Connection<S>) -> bool {

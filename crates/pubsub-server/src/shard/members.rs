@@ -18,6 +18,7 @@ use crate::hub::Encoded;
 #[derive(Debug)]
 pub struct Members {
     channels: HashMap<Arc<str>, Channel, RandomState>,
+    held_bytes_max: usize,
 }
 
 /// One channel.
@@ -45,8 +46,10 @@ struct Waiting {
 enum Answer {
     /// Its answer speaks up to this offset of this epoch.
     UpTo { offset: u64, epoch: u64 },
-    /// Not made yet; what came since its marker.
-    Pending(Vec<Held>),
+    /// Not made yet; what came since its marker, and its size.
+    Pending(Vec<Held>, usize),
+    /// Not made yet, and more came meanwhile than may be held back.
+    Overrun,
 }
 
 /// Something held back.
@@ -63,7 +66,7 @@ pub enum Held {
 pub enum Answered {
     /// Nothing: the marker has not come yet, and the member will enter as answered.
     NotEntered,
-    /// What was held back does not continue the answer.
+    /// What was held back does not continue the answer, or was too much to be held back.
     Broken,
     /// The member goes on.
     Free {
@@ -83,6 +86,17 @@ pub enum Entry {
     After(u64, u64),
     /// Not answered yet.
     Unanswered,
+}
+
+/// What a publication does to those who wait.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// It is the first that is for them: they get it, and from now on everything.
+    pub live: SmallVec<[Live; 2]>,
+    /// They get it, and wait on.
+    pub ready: SmallVec<[u32; 2]>,
+    /// It does not continue what their answer says: their position is lost.
+    pub lost: SmallVec<[u32; 2]>,
 }
 
 /// A member that became live, and the place it got.
@@ -109,9 +123,9 @@ pub enum Continuity {
 pub const NO_PLACE: u32 = u32::MAX;
 
 impl Members {
-    /// No members. `hasher` keys the hashing of names.
-    pub fn new(hasher: RandomState) -> Self {
-        Self { channels: HashMap::with_hasher(hasher) }
+    /// No members. `hasher` keys the hashing of names; `held_bytes_max` bounds what is held back for one member.
+    pub fn new(hasher: RandomState, held_bytes_max: usize) -> Self {
+        Self { channels: HashMap::with_hasher(hasher), held_bytes_max }
     }
 
     /// A member enters with its marker. `listens`: it wants to be told of joins and leaves.
@@ -130,7 +144,7 @@ impl Members {
                 }
                 Answer::UpTo { offset, epoch }
             }
-            Entry::Unanswered => Answer::Pending(Vec::new()),
+            Entry::Unanswered => Answer::Pending(Vec::new(), 0),
         };
         channel.waiting.get_or_insert_default().push(Waiting { slot, join, answer });
         None
@@ -141,8 +155,11 @@ impl Members {
         let Some(channel) = self.channels.get_mut(name) else { return Answered::NotEntered };
         let Some(waiting) = &mut channel.waiting else { return Answered::NotEntered };
         let Some(i) = waiting.iter().position(|member| member.join == join) else { return Answered::NotEntered };
-        let Answer::Pending(held) = &mut waiting[i].answer else { return Answered::NotEntered };
-        let mut held = std::mem::take(held);
+        let mut held = match &mut waiting[i].answer {
+            Answer::Pending(held, _) => std::mem::take(held),
+            Answer::Overrun => return Answered::Broken,
+            Answer::UpTo { .. } => return Answered::NotEntered,
+        };
         let mut caught_up = true;
         if let Some((mut offset, epoch)) = after {
             let mut whole = true;
@@ -226,22 +243,28 @@ impl Members {
         self.channels.get(name).map_or(&[], |channel| &channel.live)
     }
 
-    /// Gives the publication the channel was just moved on to, to those who wait: it is held back, or dropped,
-    /// or is the first that is for them, and then they are live. Returns these.
-    pub fn settle(&mut self, delivery: &Delivery) -> SmallVec<[Live; 2]> {
-        let mut settled = SmallVec::new();
+    /// Gives the publication the channel was just moved on to, to those who wait: it is held back, or in their
+    /// answer already, or the first that is for them, and then they are live.
+    pub fn settle(&mut self, delivery: &Delivery) -> Settled {
+        let mut settled = Settled::default();
         let Some(channel) = self.channels.get_mut(&delivery.channel) else { return settled };
         let Some(mut waiting) = channel.waiting.take() else { return settled };
-        waiting.retain_mut(|member| match &mut member.answer {
-            Answer::Pending(held) => {
-                held.push(Held::Publication(delivery.clone()));
-                true
+        waiting.retain_mut(|member| {
+            let Answer::UpTo { offset, epoch } = member.answer else {
+                member.hold(Held::Publication(delivery.clone()), self.held_bytes_max);
+                return true;
+            };
+            match delivery.offset {
+                // It has no place in the stream, and so says nothing about how far the member is.
+                0 => settled.ready.push(member.slot),
+                o if delivery.epoch == epoch && o <= offset => {}
+                o if delivery.epoch == epoch && o == offset + 1 => {
+                    settled.live.push(channel.go_live(member.slot));
+                    return false;
+                }
+                _ => settled.lost.push(member.slot),
             }
-            Answer::UpTo { offset, epoch } if *epoch == delivery.epoch && delivery.offset <= *offset => true,
-            Answer::UpTo { .. } => {
-                settled.push(channel.go_live(member.slot));
-                false
-            }
+            true
         });
         if !waiting.is_empty() {
             channel.waiting = Some(waiting);
@@ -260,16 +283,36 @@ impl Members {
         let waiting = self.channels.get_mut(name).and_then(|channel| channel.waiting.as_mut());
         for member in waiting.into_iter().flat_map(|waiting| waiting.iter_mut()) {
             match &mut member.answer {
-                Answer::Pending(held) => held.push(Held::PresenceEvent(push.clone())),
                 Answer::UpTo { .. } => ready.push(member.slot),
+                _ => member.hold(Held::PresenceEvent(push.clone()), self.held_bytes_max),
             }
         }
         ready
     }
 
-    /// How many channels have members here.
-    pub fn channels(&self) -> usize {
-        self.channels.len()
+    /// How many channels have members here, how many members those are, and how many of them wait.
+    pub fn census(&self) -> (usize, usize, usize) {
+        let live: usize = self.channels.values().map(|channel| channel.live.len()).sum();
+        let waiting = self.channels.values().filter_map(|channel| channel.waiting.as_ref());
+        let waiting: usize = waiting.map(|waiting| waiting.len()).sum();
+        (self.channels.len(), live + waiting, waiting)
+    }
+}
+
+impl Waiting {
+    /// Holds something back until the answer is there, unless that is too much already.
+    fn hold(&mut self, what: Held, bytes_max: usize) {
+        let Answer::Pending(held, bytes) = &mut self.answer else { return };
+        *bytes += size_of::<Held>()
+            + match &what {
+                Held::Publication(delivery) => delivery.push.bytes(),
+                Held::PresenceEvent(push) => push.bytes(),
+            };
+        if *bytes > bytes_max {
+            self.answer = Answer::Overrun;
+        } else {
+            held.push(what);
+        }
     }
 }
 

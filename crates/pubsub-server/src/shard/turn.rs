@@ -16,7 +16,7 @@ use super::poller::Watch;
 use super::{Drain, Settings, Shard, TURN, at};
 use crate::session::Session;
 use crate::session::control::Action;
-use crate::session::effect::Close;
+use crate::session::effect::{Close, Effect};
 use crate::session::id::ClientId;
 use crate::transport::socket::Socket;
 
@@ -69,8 +69,18 @@ impl<S: Socket> Future for Shard<S> {
 
 impl<S: Socket> Shard<S> {
     fn tell_time(&mut self) {
+        let before_ms = self.desk.now.ms;
         self.desk.now = self.desk.node.clock.now();
-        self.desk.now.ms = self.desk.now.ms.saturating_sub(self.stalled_ms);
+        let now_ms = self.desk.now.ms.saturating_sub(self.stalled_ms);
+        self.desk.now.ms = now_ms;
+        // Before anything is judged by the time. What peers have said meanwhile is not even read yet, so that they
+        // get a moment more than was left to them.
+        if let Some(late_ms) = self.timer_ms.and_then(|due_ms| now_ms.checked_sub(due_ms)).filter(|&ms| ms >= STALL_MS)
+        {
+            tracing::warn!(late_ms, "the process stood still; its connections are not held to that time");
+            self.desk.now.ms = before_ms.max((now_ms - late_ms).saturating_sub(STALL_MS));
+            self.stalled_ms += now_ms - self.desk.now.ms;
+        }
     }
 
     /// Finds out at which of the watched sockets something changed.
@@ -113,7 +123,7 @@ impl<S: Socket> Shard<S> {
     }
 
     fn take_messages(&mut self) {
-        if self.dirty.is_empty() {
+        if self.pass_visits == 0 {
             (self.pass_messages, self.pass_bytes) = (0, 0);
         }
         let bytes_max = PASS_BYTES_MAX.min(self.settings.queue_bytes_max / 2).max(1);
@@ -144,6 +154,8 @@ impl<S: Socket> Shard<S> {
             }
         }
         self.messages = messages;
+        // Whoever has something to send by now has had its turn after so many visits, whatever comes behind it.
+        self.pass_visits = self.dirty.len();
     }
 
     /// Polls connections that want it, at most a turn's worth.
@@ -157,7 +169,8 @@ impl<S: Socket> Shard<S> {
     /// Writes to connections that have something to send, at most a turn's worth.
     fn flush(&mut self) {
         for _ in 0..TURN {
-            let Some(slot) = self.dirty.pop_front() else { return };
+            let Some(slot) = self.dirty.pop_front() else { break };
+            self.pass_visits = self.pass_visits.saturating_sub(1);
             let Some(connection) = self.connections.get_mut(at(slot)).and_then(Option::as_mut) else { continue };
             connection.dirty = false;
             // Nearly always all is written, and that is all: no deadline moves, no effect comes of it.
@@ -194,7 +207,12 @@ impl<S: Socket> Shard<S> {
             Ok(Fate::Drop) => self.remove(slot, connection),
             Err(_) => {
                 tracing::error!(connection_id = %connection.session.id(), "a bug in the server ended this connection");
-                self.desk.effects.clear();
+                if self.scratch.is_empty() {
+                    // It was lent to the reader that panicked. Without it every read would look like the end.
+                    self.scratch = Self::scratch();
+                }
+                // What has ended is ended in the hub too; of the rest nobody knows how much was meant.
+                self.desk.effects.retain(|effect| matches!(effect, Effect::End(_)));
                 self.remove(slot, connection);
             }
         }
@@ -205,7 +223,10 @@ impl<S: Socket> Shard<S> {
         if !connection.session.is_closed() {
             connection.session.vanish(&mut self.desk.context());
         }
-        self.apply(slot, &mut connection);
+        if catch_unwind(AssertUnwindSafe(|| self.apply(slot, &mut connection))).is_err() {
+            tracing::error!(connection_id = %connection.session.id(), "a bug in the server kept it from cleaning up");
+            self.desk.effects.clear();
+        }
         self.desk.node.users.leave(connection.session.user(), self.place(slot));
         self.connections.remove(at(slot));
         self.cells().connections_closed.increment();
@@ -214,6 +235,7 @@ impl<S: Socket> Shard<S> {
             // What a storm needed is given back.
             self.connections = slab::Slab::new();
             self.dirty = std::collections::VecDeque::new();
+            self.pass_visits = 0;
             self.runnable = std::collections::VecDeque::new();
         }
     }
@@ -268,11 +290,6 @@ impl<S: Socket> Shard<S> {
             return false;
         }
         self.timer_ms = None;
-        let late = (self.desk.node.clock.now().ms - self.stalled_ms).saturating_sub(next);
-        if late >= STALL_MS {
-            tracing::warn!(late_ms = late, "the process stood still; its connections are not held to that time");
-            self.stalled_ms += late;
-        }
         true
     }
 
@@ -281,7 +298,7 @@ impl<S: Socket> Shard<S> {
             for slot in slots {
                 let connection = self.connections.get_mut(at(slot)).and_then(Option::as_mut);
                 if connection.is_some_and(|connection| Deadlines::counts(tick, &mut connection.scheduled)) {
-                    self.with(slot, |shard, connection| shard.tick(connection));
+                    self.with(slot, |shard, connection| shard.tick(slot, connection));
                 }
             }
         }
@@ -293,8 +310,12 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    fn tick(&mut self, connection: &mut Connection<S>) -> Fate {
+    fn tick(&mut self, slot: u32, connection: &mut Connection<S>) -> Fate {
         let now = self.desk.now.ms;
+        // What the peer has said in time counts, also if it was not read in time.
+        if connection.stage == Stage::Open && self.drive(slot, connection) == Fate::Drop {
+            return Fate::Drop;
+        }
         match connection.stage {
             Stage::Closing { until_ms } | Stage::Closed { until_ms } if now >= until_ms => return Fate::Drop,
             Stage::Closing { .. } | Stage::Closed { .. } => return Fate::Keep,
@@ -302,7 +323,7 @@ impl<S: Socket> Shard<S> {
         }
         if connection.blocked_ms > 0 && now >= connection.blocked_ms + self.settings.write_timeout_ms {
             connection.session.close(DisconnectCode::WriteError.into(), &mut self.desk.context());
-        } else if !connection.echo {
+        } else if !connection.echo && !self.is_kept_waiting(connection) {
             connection.session.tick(&mut self.desk.context());
         }
         Fate::Keep
