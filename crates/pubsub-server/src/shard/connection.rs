@@ -156,8 +156,19 @@ impl<S: Socket> Connection<S> {
                 }
             }
         }
-        // A stream that buffers (TLS) may still hold some of it.
-        Pin::new(&mut self.stream).poll_flush(cx)
+        // A stream that buffers (TLS) may still hold some of it; then it is as blocked as any.
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.blocked_ms = match flushed {
+            Poll::Pending if self.blocked_ms == 0 => now_ms.max(1),
+            Poll::Pending => self.blocked_ms,
+            Poll::Ready(_) => 0,
+        };
+        flushed
+    }
+
+    /// Whether there is something to write, here or in the stream itself.
+    pub(super) fn wants_to_write(&self) -> bool {
+        !self.outbox.is_empty() || self.blocked_ms > 0
     }
 
     /// Whether a finished write leaves nothing else to be done.

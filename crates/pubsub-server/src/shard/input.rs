@@ -38,7 +38,7 @@ impl<S: Socket> Shard<S> {
         let mut cx = Context::from_waker(&waker);
         for _ in 0..READS_MAX {
             // Answers to what was read go out before more is read.
-            if !connection.outbox.is_empty() && self.write(slot, connection) == Fate::Drop {
+            if connection.wants_to_write() && self.write(slot, connection) == Fate::Drop {
                 return Fate::Drop;
             }
             if self.is_paused(slot, connection) {
@@ -80,7 +80,7 @@ impl<S: Socket> Shard<S> {
 
     /// Whether nothing of a connection is read for our own sake: its silence proves nothing then.
     pub(super) fn is_kept_waiting(&self, connection: &Connection<S>) -> bool {
-        !connection.work.is_empty() || !self.desk.node.hub.has_room()
+        connection.work.is_some() || !self.desk.node.hub.has_room()
     }
 
     /// Whether a connection's next command has to wait: for one under way, for its answers to be read, or for

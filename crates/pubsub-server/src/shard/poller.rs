@@ -15,6 +15,7 @@ use std::task::{Context, Poll};
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
+use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 
 /// Events fetched by one system call.
@@ -77,7 +78,12 @@ impl Poller {
         while let Poll::Ready(ready) = self.0.poll_read_ready(cx) {
             let mut ready = ready?;
             let mut events = [MaybeUninit::<Event>::uninit(); EVENTS];
-            let (events, _) = epoll::wait(self.0.get_ref(), &mut events, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+            let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+            let events = match epoll::wait(self.0.get_ref(), &mut events, Some(&at_once)) {
+                Ok((events, _)) => events,
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
             if events.len() < EVENTS {
                 // Cleared before the events are dealt with: what happens from here on is a new edge.
                 ready.clear_ready();
