@@ -58,8 +58,8 @@ impl TcpSocket {
     pub fn settle(stream: MaybeTls) -> io::Result<Self> {
         Ok(match stream {
             MaybeTls::Plain(stream) => {
-                // Something may have come before the poller watches it: the first read finds out.
-                Self::Plain(WatchedTcp { stream: stream.into_std()?, readable: true, hangup: false })
+                // The poller's first word on a socket tells of what has come before.
+                Self::Plain(WatchedTcp { stream: stream.into_std()?, readable: false, hangup: false })
             }
             MaybeTls::Tls(stream) => Self::Tls(stream),
         })
