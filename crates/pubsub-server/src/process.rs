@@ -102,8 +102,8 @@ fn announce(server: &ServerHandle, tls: bool, internal: Option<SocketAddr>) -> a
         let ws = if tls { "wss" } else { "ws" };
         eprintln!(
             "\nTry it. Watch a channel in one terminal (any WebSocket client will do):\n\n  \
-             (printf '{{\"id\":1,\"connect\":{{}}}}\\n{{\"id\":2,\"subscribe\":{{\"channel\":\"news\"}}}}'; cat) \
-             | npx wscat -c {ws}://{address}{}\n\n\
+             npx wscat -w -1 -c '{ws}://{address}{}?cf_ws_frame_ping_pong=true' -x '{{\"id\":1,\"connect\":{{}}}}' \
+             -x '{{\"id\":2,\"subscribe\":{{\"channel\":\"news\"}}}}'\n\n\
              and make a message move in another:\n\n  \
              curl -d '{{\"channel\":\"news\",\"data\":{{\"text\":\"hello\"}}}}' {api}{}/publish\n",
             config.websocket.handler_prefix, config.http_api.handler_prefix
