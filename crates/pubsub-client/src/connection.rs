@@ -65,6 +65,8 @@ pub(crate) struct Connection<C: Connector, H: ProtocolHandler> {
     /// Topics whose subscribe or unsubscribe is under way.
     under_way: usize,
     heard_at: Instant,
+    /// A ping was sent, and nothing has been heard since.
+    ping_unanswered: bool,
     /// How long the server may be silent, where it pings.
     silence_max: Option<Duration>,
     /// Losses in a row since the last session; attempts that failed among them.
@@ -180,6 +182,7 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
             agenda: VecDeque::new(),
             under_way: 0,
             heard_at: Instant::now(),
+            ping_unanswered: false,
             silence_max: None,
             losses: 0,
             failures: 0,
@@ -220,14 +223,17 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
             Link::Down => Poll::Pending,
             Link::Dialing(dialing) => dialing.as_mut().poll(cx).map(Wake::Dialed),
             Link::Up(socket) => {
-                if let Poll::Ready(Err(error)) = socket.poll_flush(cx) {
-                    return Poll::Ready(Wake::WriteFailed(error));
-                }
+                let flushed = socket.poll_flush(cx);
                 if backlog >= WRITE_BACKLOG_BYTES_MAX && socket.backlog() < WRITE_BACKLOG_BYTES_MAX {
                     // The commands that were left alone above may go on.
                     cx.waker().wake_by_ref();
                 }
-                poll_received(socket, &mut self.handler, cx).map(Wake::Received)
+                let received = poll_received(socket, &mut self.handler, cx);
+                // Who can not be written to may have said why: what it sent before is read first.
+                if let (Poll::Pending, Poll::Ready(Err(error))) = (&received, flushed) {
+                    return Poll::Ready(Wake::WriteFailed(error));
+                }
+                received.map(Wake::Received)
             }
         }
     }
@@ -257,8 +263,8 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
             }
             Timer::Ping => self.ping(now),
             Timer::Pong => {
-                // Set when the ping was sent; anything heard since is a sign of life.
-                if self.heard_at + config.pong_timeout <= now {
+                // Anything heard since the ping is a sign of life.
+                if self.ping_unanswered {
                     return self.lost(CloseReason::NoPong { silent_for: now - self.heard_at });
                 }
             }
@@ -364,6 +370,7 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
         self.agenda = VecDeque::new();
         self.under_way = 0;
         self.silence_max = None;
+        self.ping_unanswered = false;
         self.shared.set_session(None);
         if state == ConnectionState::Closing {
             return Flow::Break(CloseReason::Requested);

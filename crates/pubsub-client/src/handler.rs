@@ -5,8 +5,14 @@
 //! connection's. Messages are decoded once; every question is then asked of the decoded message.
 //!
 //! - [`centrifuge`]: the default, with positions and recovery
+//! - [`json`]: JSON objects with field and operation names of your choice
+//! - [`json_rpc`]: JSON-RPC 2.0
+//! - [`exchange`]: an adapter for handlers of an older, simpler style
 
 pub mod centrifuge;
+pub mod exchange;
+pub mod json;
+pub mod json_rpc;
 
 use std::time::Duration;
 

@@ -44,6 +44,9 @@ pub use error::{
 };
 pub use event::{Event, Publication, Recovery, Subscribed};
 pub use handler::centrifuge::CentrifugeHandler;
+pub use handler::exchange::{ExchangeAdapter, ExchangeHandler};
+pub use handler::json::{JsonHandler, JsonNames};
+pub use handler::json_rpc::{JsonRpcError, JsonRpcHandler};
 pub use handler::{HistoryQuery, ProtocolHandler};
 pub use ids::{MessageKind, RequestId, Topic};
 pub use options::{Overflow, SubscribeOptions};

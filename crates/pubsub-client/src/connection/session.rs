@@ -104,6 +104,7 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
 
     pub(super) fn received(&mut self, received: Received<H::Message>) -> Flow {
         self.heard_at = Instant::now();
+        self.ping_unanswered = false;
         for payload in received.pings {
             // At once, and not behind what the handler has yet to say.
             if let super::Link::Up(socket) = &mut self.link {
@@ -298,6 +299,7 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
         if !by_protocol && let super::Link::Up(socket) = &mut self.link {
             socket.send(Opcode::Ping, b"");
         }
+        self.ping_unanswered = true;
         self.timers.set(Timer::Ping, now + interval);
         self.timers.set(Timer::Pong, now + timeout);
     }

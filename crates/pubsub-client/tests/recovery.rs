@@ -1,0 +1,405 @@
+//! Exactly once and in order, whatever the connection does; and honesty where that cannot be had.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use pubsub_client::{CentrifugeHandler, Event, Overflow, Recovery, StreamPosition, SubscribeOptions};
+use pubsub_protocol::command::Request;
+use pubsub_protocol::reply::{Answer, SubscribeResult};
+use pubsub_protocol::{ErrorCode, Reply};
+use support::*;
+use tokio::io::AsyncWriteExt;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test(start_paused = true)]
+async fn a_reconnect_recovers_from_the_last_publication_handed_over() {
+    let (_client, mut mock, mut peer, mut subscription) = subscribed(config(), 5).await;
+    peer.publish("c", [6, 7]).await;
+    settle().await;
+    drop(peer);
+    let mut peer = mock.connected().await;
+    let (id, request) = peer.subscribe().await;
+    assert!(request.recover);
+    assert_eq!(request.position(), StreamPosition::new(7, "e"));
+    // In one message, as a server joins them: what was missed, and what has come since.
+    let mut message = encoded(&Reply::Answer { id, outcome: Ok(Answer::Subscribe(recovered(7, [8, 9]))) });
+    message.push(b'\n');
+    message.extend(encoded(&Reply::Push(pubsub_protocol::Push {
+        channel: "c".into(),
+        body: pubsub_protocol::push::PushBody::Publication(publication(10)),
+    })));
+    peer.send(&message).await;
+    assert_eq!(read(&mut subscription, 7).await, ["6", "7", "interrupted 1006", "recovered", "8", "9", "10"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_cut_in_the_middle_is_not_half_delivered() {
+    let whole = frame(
+        pubsub_protocol::websocket::Opcode::Text,
+        &encoded(&Reply::Push(pubsub_protocol::Push {
+            channel: "c".into(),
+            body: pubsub_protocol::push::PushBody::Publication(publication(6)),
+        })),
+    );
+    for cut in 0..=whole.len() {
+        let (_client, mut mock, mut peer, mut subscription) = subscribed(config(), 5).await;
+        peer.bytes(&whole[..cut]).await;
+        drop(peer);
+        let mut peer = mock.connected().await;
+        let (id, request) = peer.subscribe().await;
+        let got = u64::from(cut == whole.len());
+        assert_eq!(request.offset, 5 + got, "cut at byte {cut}");
+        peer.answer(id, Answer::Subscribe(recovered(request.offset, request.offset + 1..=7))).await;
+        let events = read(&mut subscription, 4).await;
+        let expected: &[&str] = match got {
+            0 => &["interrupted 1006", "recovered", "6", "7"],
+            _ => &["6", "interrupted 1006", "recovered", "7"],
+        };
+        assert_eq!(events, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn not_recovered_is_said() {
+    let (_client, mut mock, peer, mut subscription) = subscribed(config(), 5).await;
+    drop(peer);
+    let mut peer = mock.connected().await;
+    let (id, _) = peer.subscribe().await;
+    let reborn = SubscribeResult { epoch: "reborn".into(), was_recovering: true, ..recoverable(2) };
+    peer.answer(id, Answer::Subscribe(reborn)).await;
+    peer.publish("c", [3]).await;
+    assert_eq!(read(&mut subscription, 3).await, ["interrupted 1006", "not recovered", "3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_makes_the_subscription_begin_anew_with_recovery() {
+    let (client, _mock, mut peer, mut subscription) = subscribed(config(), 5).await;
+    peer.publish("c", [6, 8]).await;
+    assert_eq!(peer.unsubscribe().await, "c");
+    let (id, request) = peer.subscribe().await;
+    assert_eq!((request.recover, request.offset), (true, 6));
+    peer.answer(id, Answer::Subscribe(recovered(6, [7, 8]))).await;
+    peer.publish("c", [8, 9]).await;
+    assert_eq!(read(&mut subscription, 5).await, ["6", "recovered", "7", "8", "9"]);
+    assert_eq!(client.stats().gaps, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn insufficient_state_resubscribes_at_once_and_then_with_a_delay() {
+    let (_client, _mock, mut peer, mut subscription) = subscribed(config(), 5).await;
+    let mut gaps = Vec::new();
+    for _ in 0..3 {
+        peer.push_unsubscribe("c", 2500).await;
+        let told = tokio::time::Instant::now();
+        let (id, request) = peer.subscribe().await;
+        gaps.push(told.elapsed());
+        assert_eq!((request.recover, request.offset), (true, 5));
+        peer.answer(id, Answer::Subscribe(recovered(5, []))).await;
+        assert_eq!(read(&mut subscription, 2).await, ["interrupted 2500", "recovered"]);
+    }
+    assert_eq!(gaps[0], Duration::ZERO);
+    assert!(gaps[1] > Duration::ZERO && gaps[2] > Duration::ZERO, "no spinning: {gaps:?}");
+    // Once it works again the next one is the first one.
+    peer.publish("c", [6]).await;
+    assert_eq!(read(&mut subscription, 1).await, ["6"]);
+    peer.push_unsubscribe("c", 2500).await;
+    let told = tokio::time::Instant::now();
+    peer.subscribe().await;
+    assert_eq!(told.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn state_invalidated_drops_the_position_and_says_that_something_may_be_missing() {
+    let (_client, _mock, mut peer, mut subscription) = subscribed(config(), 5).await;
+    peer.push_unsubscribe("c", 2502).await;
+    let (id, request) = peer.subscribe().await;
+    assert!(!request.recover);
+    peer.answer(id, Answer::Subscribe(recoverable(9))).await;
+    assert_eq!(read(&mut subscription, 2).await, ["interrupted 2502", "not recovered"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disconnect_for_invalidated_state_drops_every_position() {
+    let (_client, mut mock, peer, mut subscription) = subscribed(config(), 5).await;
+    peer.close(3014, "state invalidated").await;
+    let mut peer = mock.connected().await;
+    let (id, request) = peer.subscribe().await;
+    assert!(!request.recover);
+    peer.answer(id, Answer::Subscribe(recoverable(9))).await;
+    assert_eq!(read(&mut subscription, 2).await, ["interrupted 3014", "not recovered"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_final_unsubscribe_is_the_last_event() {
+    let (client, _mock, mut peer, mut subscription) = subscribed(config(), 5).await;
+    peer.push_unsubscribe("c", 2000).await;
+    peer.publish("c", [6]).await;
+    assert_eq!(read(&mut subscription, 1).await, ["unsubscribed 2000"]);
+    assert_eq!(subscription.next().await, None);
+    assert_eq!((client.stats().topics, client.stats().strays), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_local_subscriber_catches_up_by_recovery_and_misses_nothing() {
+    let (_client, _mock, mut peer, mut subscription) = subscribed(config().subscription_capacity(4usize), 0).await;
+    peer.publish("c", 1..=9).await;
+    settle().await;
+    // It has got four and reads two of them: room again, and the connection fetches the rest.
+    assert_eq!(read(&mut subscription, 2).await, ["1", "2"]);
+    let mut seen = Vec::new();
+    while seen.len() < 7 {
+        tokio::select! {
+            biased;
+            command = peer.command() => match command.expect("the client is there") {
+                pubsub_protocol::Command { id, request: Request::Unsubscribe(_) } => peer.answer(id, Answer::Unsubscribe).await,
+                pubsub_protocol::Command { id, request: Request::Subscribe(request) } => {
+                    assert!(request.recover);
+                    peer.answer(id, Answer::Subscribe(recovered(request.offset, request.offset + 1..=9))).await;
+                }
+                other => panic!("{other:?}"),
+            },
+            Some(event) = subscription.next() => match event {
+                Event::Publication(publication) => seen.push(publication.offset),
+                Event::Subscribed(subscribed) => assert_eq!(subscribed.recovery, Recovery::Recovered),
+                other => panic!("{other:?}"),
+            },
+        }
+    }
+    assert_eq!(seen, [3, 4, 5, 6, 7, 8, 9]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_local_subscriber_that_skips_is_told_how_much() {
+    let (client, _mock, mut peer) = connected(config().subscription_capacity(4usize)).await;
+    let mut subscription = client.try_subscribe("c", &SubscribeOptions::default().overflow(Overflow::Skip)).unwrap();
+    let (id, _) = peer.subscribe().await;
+    peer.answer(id, Answer::Subscribe(recoverable(0))).await;
+    peer.publish("c", 1..=9).await;
+    settle().await;
+    assert_eq!(read(&mut subscription, 5).await, ["fresh", "1", "2", "3", "missed 6"]);
+    peer.publish("c", [10]).await;
+    assert_eq!(read(&mut subscription, 1).await, ["10"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_resubscription_is_tried_again_and_still_recovers() {
+    let (_client, mut mock, peer, mut subscription) = subscribed(config(), 5).await;
+    drop(peer);
+    let mut peer = mock.connected().await;
+    let (id, _) = peer.subscribe().await;
+    peer.refuse(id, ErrorCode::Internal).await;
+    let (id, request) = peer.subscribe().await;
+    assert_eq!((request.recover, request.offset), (true, 5));
+    peer.answer(id, Answer::Subscribe(recovered(5, [6]))).await;
+    assert_eq!(read(&mut subscription, 3).await, ["interrupted 1006", "recovered", "6"]);
+}
+
+/// What the model's server does to one connection.
+#[derive(Clone, Debug)]
+struct Cut {
+    /// Bytes that reach the client after the upgrade, before everything ends.
+    bytes: usize,
+    /// Publications made before this connection begins, while nobody is connected.
+    missed: u64,
+    /// Publications made while it lasts.
+    live: u64,
+    /// Whether a publication is dropped on the way, so that a gap is seen.
+    lossy: bool,
+    /// Whether bytes come one at a time.
+    dripped: bool,
+}
+
+fn cuts() -> impl Strategy<Value = Vec<Cut>> {
+    let cut = (0usize..3_000, 0u64..12, 0u64..12, any::<bool>(), any::<bool>())
+        .prop_map(|(bytes, missed, live, lossy, dripped)| Cut { bytes, missed, live, lossy, dripped });
+    prop::collection::vec(cut, 1..12)
+}
+
+/// The stream of one channel, as a server keeps it.
+#[derive(Default)]
+struct Stream {
+    top: u64,
+    /// The oldest that is kept.
+    kept_from: u64,
+}
+
+impl Stream {
+    fn subscribe(&self, request: &pubsub_protocol::command::SubscribeRequest) -> SubscribeResult {
+        match request.recover {
+            false => recoverable(self.top),
+            true if request.offset + 1 >= self.kept_from && request.offset <= self.top => {
+                recovered(request.offset, request.offset + 1..=self.top)
+            }
+            true => SubscribeResult { was_recovering: true, ..recoverable(self.top) },
+        }
+    }
+}
+
+/// Serves one connection until `cut` has let all its bytes through, or (`None`) until the client has seen the top.
+async fn serve(mut peer: Peer, stream: &mut Stream, cut: Option<&Cut>, seen: &tokio::sync::watch::Receiver<u64>) {
+    let mut left = cut.map_or(usize::MAX, |cut| cut.bytes);
+    let mut drop_one = cut.is_some_and(|cut| cut.lossy);
+    let dripped = cut.is_some_and(|cut| cut.dripped);
+    let mut to_publish = cut.map_or(0, |cut| cut.live);
+    let mut subscribed = false;
+    let mut seen = seen.clone();
+    loop {
+        let finished = cut.is_none() && subscribed && *seen.borrow() == stream.top;
+        if finished {
+            return;
+        }
+        let command = tokio::select! {
+            biased;
+            command = peer.command() => match command {
+                Some(command) => Some(command),
+                None => return,
+            },
+            _ = seen.changed(), if cut.is_none() => continue,
+            () = tokio::time::sleep(SECOND / 10) => None,
+        };
+        let reply = match command {
+            Some(pubsub_protocol::Command { id, request }) => Reply::Answer {
+                id,
+                outcome: Ok(match request {
+                    Request::Connect(_) => Answer::Connect(Default::default()),
+                    Request::Subscribe(request) => {
+                        subscribed = true;
+                        Answer::Subscribe(stream.subscribe(&request))
+                    }
+                    Request::Unsubscribe(_) => {
+                        subscribed = false;
+                        Answer::Unsubscribe
+                    }
+                    other => panic!("{other:?}"),
+                }),
+            },
+            None if to_publish > 0 => {
+                to_publish -= 1;
+                stream.top += 1;
+                if !subscribed || std::mem::take(&mut drop_one) {
+                    continue;
+                }
+                Reply::Push(pubsub_protocol::Push {
+                    channel: "c".into(),
+                    body: pubsub_protocol::push::PushBody::Publication(publication(stream.top)),
+                })
+            }
+            None if cut.is_some() => return,
+            None => continue,
+        };
+        let bytes = frame(pubsub_protocol::websocket::Opcode::Text, &encoded(&reply));
+        let part = &bytes[..bytes.len().min(left)];
+        for piece in part.chunks(if dripped { 1 } else { usize::MAX }) {
+            if peer.stream.write_all(piece).await.is_err() {
+                return;
+            }
+            if dripped {
+                tokio::task::yield_now().await;
+            }
+        }
+        left -= part.len();
+        if left == 0 {
+            return;
+        }
+    }
+}
+
+/// Runs a client through the cuts. Returns what it was told: offsets, and 0 for each "not recovered".
+async fn run(cuts: &[Cut], trims: bool, seed: u64) -> (Vec<u64>, u64) {
+    let (connector, mut mock) = mock();
+    let config = config().seed(seed).subscription_capacity(16usize);
+    let client = start(config, connector, CentrifugeHandler::default());
+    // From the beginning: everything is owed.
+    let options = SubscribeOptions::default().since(StreamPosition::new(0, "e"));
+    let mut subscription = client.try_subscribe("c", &options).unwrap();
+    let (seen_tx, seen) = tokio::sync::watch::channel(0);
+    let reader = tokio::spawn(async move {
+        let mut told = Vec::new();
+        while let Some(event) = subscription.next().await {
+            match event {
+                Event::Publication(publication) => {
+                    let offset = publication.offset;
+                    assert_eq!(publication.data.parse::<u64>().unwrap(), offset, "the payload belongs to the offset");
+                    told.push(offset);
+                    seen_tx.send_replace(offset);
+                }
+                Event::Subscribed(subscribed) if subscribed.recovery == Recovery::NotRecovered => {
+                    told.push(0);
+                    seen_tx.send_replace(subscribed.position.expect("a position").offset);
+                }
+                Event::Subscribed(_) | Event::Interrupted { .. } => {}
+                Event::Unsubscribed { .. } => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        told
+    });
+    let mut stream = Stream::default();
+    for cut in cuts {
+        stream.top += cut.missed;
+        if trims {
+            stream.kept_from = stream.top.saturating_sub(5);
+        }
+        serve(mock.upgraded().await, &mut stream, Some(cut), &seen).await;
+    }
+    serve(mock.upgraded().await, &mut stream, None, &seen).await;
+    client.close().await;
+    (reader.await.unwrap(), stream.top)
+}
+
+fn paused<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(future)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn each_publication_comes_exactly_once_and_in_order_wherever_connections_are_cut(cuts in cuts(), seed in any::<u64>()) {
+        let (told, top) = paused(run(&cuts, false, seed));
+        prop_assert_eq!(told, (1..=top).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn where_history_is_short_each_hole_is_announced(cuts in cuts(), seed in any::<u64>()) {
+        let (told, top) = paused(run(&cuts, true, seed));
+        let mut last = 0;
+        let mut announced = false;
+        for offset in told {
+            if offset == 0 {
+                announced = true;
+                continue;
+            }
+            prop_assert!(offset > last, "{offset} after {last}");
+            prop_assert!(announced || offset == last + 1, "silent gap: {offset} after {last}");
+            announced = false;
+            last = offset;
+        }
+        prop_assert!(last == top || announced, "the end is missing: {last} of {top}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let cuts = [(900, 3, 5), (400, 0, 2), (0, 1, 1), (1_500, 7, 9)].map(|(bytes, missed, live)| Cut {
+        bytes,
+        missed,
+        live,
+        lossy: true,
+        dripped: true,
+    });
+    let traced = |seed| {
+        paused(async {
+            let start = tokio::time::Instant::now();
+            let told = run(&cuts, true, seed).await;
+            (told, start.elapsed())
+        })
+    };
+    assert_eq!(traced(1), traced(1));
+    assert_ne!(traced(1).1, traced(2).1, "delays come from the seed");
+}
