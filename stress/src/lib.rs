@@ -9,14 +9,23 @@
 //! - [`payload`]: what is published; [`ledger`]: what happened; [`oracle`]: the judgement over it
 //! - [`monitor`]: what a process uses, from outside; [`trend`]: whether it grows; [`histogram`]: latencies
 //! - [`threshold`], [`verdict`]: a number with its limit and source; held, broken or inconclusive
+//! - [`server`]: the server as a child; [`fleet`]: its clients; [`budget`]: what the machine lets us have
+//! - [`scenario`]: the claims; [`report`]: what came of them; [`progress`], [`cli`]: for whoever watches
 
+pub mod budget;
 pub mod chance;
+pub mod cli;
 pub mod fault;
+pub mod fleet;
 pub mod histogram;
 pub mod ledger;
 pub mod monitor;
 pub mod oracle;
 pub mod payload;
+pub mod progress;
+pub mod report;
+pub mod scenario;
+pub mod server;
 pub mod threshold;
 pub mod trend;
 pub mod verdict;

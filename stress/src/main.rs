@@ -1,2 +1,86 @@
-//! The stress lab.
-fn main() {}
+//! The lab's command line: list, run, replay, report.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use stress::Seed;
+use stress::cli::{self, RunOptions};
+
+/// Breaks the server on purpose and judges every delivery.
+///
+/// Exit code 0: everything held. 1: something is broken. 2: nothing was shown, or it could not be run.
+#[derive(Debug, Parser)]
+#[command(name = "stress", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the scenarios and what each claims.
+    List,
+    /// Run scenarios.
+    Run {
+        /// Which; see `stress list`.
+        names: Vec<String>,
+        /// All of them.
+        #[arg(long, conflicts_with = "names")]
+        all: bool,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Run again what a report tells of, with its seed and scale.
+    Replay {
+        /// A report's NAME.json.
+        file: PathBuf,
+        /// The server binary.
+        #[arg(long, value_name = "PATH")]
+        server: Option<PathBuf>,
+        /// Where the new report goes.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+    /// Print the table of the reports in a directory.
+    Report {
+        /// Where they are.
+        #[arg(default_value = "stress-out")]
+        directory: PathBuf,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Options {
+    /// All chance comes from this number; 0x… is understood.
+    #[arg(long, default_value = "1", value_parser = cli::parse_seed)]
+    seed: Seed,
+    /// Size: 1 is full, 0.1 a tenth.
+    #[arg(long, default_value_t = 1.0)]
+    scale: f64,
+    /// The server binary; by default the one beside this program.
+    #[arg(long, value_name = "PATH")]
+    server: Option<PathBuf>,
+    /// Where reports and plots go.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::List => Ok(cli::list()),
+        Command::Run { names, all, options } => {
+            let Options { seed, scale, server, out } = options;
+            cli::run(&names, all, RunOptions { seed, scale, server, out })
+        }
+        Command::Replay { file, server, out } => cli::replay(&file, server, out),
+        Command::Report { directory } => cli::report(&directory),
+    };
+    match outcome {
+        Ok(verdict) => verdict.into(),
+        Err(error) => {
+            eprintln!("stress: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

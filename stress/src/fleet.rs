@@ -1,0 +1,512 @@
+//! Seeded publishers and subscribers, ten thousand in one process, each behind its own faults.
+//!
+//! Whatever they do and get goes into the ledger as it happens. A member is a client of `pubsub-client` with the real socket
+//! wrapped by [`connector`]; a subscriber reads events and judges nothing. Publications leave at their planned times
+//! whether or not earlier ones were answered, since waiting would hide a slow server.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use pubsub_client::{BreakerConfig, Client, ClientConfig, Payload, PublishError, SubscribeOptions};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::budget::Budget;
+use crate::fault::{Faults, Plan};
+use crate::histogram::Latencies;
+use crate::ledger::{Event, Ledger, Outcome, Policy};
+use crate::payload::{Header, PublicationId};
+
+pub mod connector;
+mod subscriber;
+
+use connector::FaultyConnector;
+
+/// Publishers have connections of their own, numbered from here, so that faults on subscribers leave them alone.
+pub const PUBLISHER_CONNECTIONS: u64 = 1 << 32;
+
+/// How members behave.
+#[derive(Clone, Debug)]
+pub struct FleetOptions {
+    /// How long an answer may take.
+    pub request_timeout: Duration,
+    /// How long one attempt to connect may take.
+    pub connect_timeout: Duration,
+    /// Ceiling of the first reconnect delay.
+    pub reconnect_initial_delay: Duration,
+    /// Ceiling of every reconnect delay.
+    pub reconnect_max_delay: Duration,
+    /// A circuit breaker for each member.
+    pub breaker: Option<BreakerConfig>,
+    /// Connects under way at one time.
+    pub connects_at_once: usize,
+    /// The kernel's receive buffer of each member, where a scenario is about readers that stall.
+    pub receive_buffer_bytes: Option<u32>,
+}
+
+impl Default for FleetOptions {
+    fn default() -> Self {
+        Self {
+            request_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(10),
+            reconnect_initial_delay: Duration::from_millis(200),
+            reconnect_max_delay: Duration::from_secs(2),
+            breaker: None,
+            connects_at_once: 512,
+            receive_buffer_bytes: None,
+        }
+    }
+}
+
+/// What all members share.
+#[derive(Debug)]
+pub(crate) struct Common {
+    pub(crate) plan: Plan,
+    pub(crate) ledger: Mutex<Ledger>,
+    pub(crate) latencies: Mutex<Latencies>,
+    /// From a break until the subscription was in force again.
+    pub(crate) recoveries: Mutex<Latencies>,
+    pub(crate) began: Instant,
+    /// The last publication of each channel, once it is known.
+    pub(crate) sentinels: OnceLock<BTreeMap<u32, PublicationId>>,
+    pub(crate) delivered: AtomicU64,
+    pub(crate) reached: AtomicU64,
+    pub(crate) live: AtomicU64,
+    pub(crate) changed: Notify,
+}
+
+impl Common {
+    pub(crate) fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `done`, at most `limit`. Whether it came to be.
+    pub(crate) async fn wait_for(&self, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
+        let waiting = async {
+            loop {
+                let changed = self.changed.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                if done(self) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout(limit, waiting).await.is_ok()
+    }
+}
+
+/// How connecting went.
+#[derive(Clone, Debug, Default)]
+pub struct Connected {
+    /// Members that were asked for.
+    pub wanted: u64,
+    /// Subscriptions that came into force within the time.
+    pub subscribed: u64,
+    /// From the first connect until the last subscription was in force.
+    pub took: Duration,
+    /// What those that failed said, the first few.
+    pub errors: Vec<String>,
+}
+
+/// How publishing went.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Offered {
+    /// Publications begun.
+    pub publications: u64,
+    /// Planned duration by actual duration of beginning them: below 0.99 the load was not offered.
+    pub ratio: f64,
+}
+
+/// A fleet.
+#[derive(Debug)]
+pub struct Fleet {
+    common: Arc<Common>,
+    faults: Faults,
+    url: String,
+    sources: Vec<IpAddr>,
+    options: FleetOptions,
+    members: Vec<Client>,
+    publishers: Vec<Client>,
+    /// Next number of each publisher.
+    numbers: Vec<u64>,
+    readers: JoinSet<()>,
+    /// What had to be cut down, in words.
+    pub clamped: Vec<String>,
+}
+
+/// The name of a channel of the lab.
+#[must_use]
+pub fn channel_name(channel: u64) -> String {
+    format!("lab{channel}")
+}
+
+impl Fleet {
+    /// Nobody is there yet. `address` is host and port of the server.
+    #[must_use]
+    pub fn new(plan: &Plan, faults: Faults, address: &str, options: FleetOptions) -> Self {
+        let mut plan = plan.clone();
+        let budget = Budget::plan(plan.topology.connections + 16);
+        plan.topology.connections = plan.topology.connections.min(budget.connections.saturating_sub(16).max(1));
+        let mut ledger = Ledger::new();
+        let policy = Policy {
+            history_size: plan.topology.history_size,
+            history_ttl: plan.topology.history_ttl,
+            recovery_max: plan.topology.history_size.min(300),
+        };
+        for channel in 0..plan.topology.channels {
+            ledger.record(Event::Channel { channel: number(channel), policy });
+        }
+        for publisher in 0..publishers(&plan) {
+            let channel = number(publisher % plan.topology.channels.max(1));
+            ledger.record(Event::Publisher { publisher: number(publisher), channel });
+        }
+        let numbers = vec![1; usize::try_from(publishers(&plan)).unwrap_or(0)];
+        let common = Arc::new(Common {
+            plan,
+            ledger: Mutex::new(ledger),
+            latencies: Mutex::default(),
+            recoveries: Mutex::default(),
+            began: Instant::now(),
+            sentinels: OnceLock::new(),
+            delivered: AtomicU64::new(0),
+            reached: AtomicU64::new(0),
+            live: AtomicU64::new(0),
+            changed: Notify::new(),
+        });
+        Self {
+            common,
+            faults,
+            url: format!("ws://{address}/connection/websocket"),
+            sources: budget.sources,
+            options,
+            members: Vec::new(),
+            publishers: Vec::new(),
+            numbers,
+            readers: JoinSet::new(),
+            clamped: budget.clamped,
+        }
+    }
+
+    /// The plan, with what had to be cut down.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.common.plan
+    }
+
+    /// The ledger.
+    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.common.ledger()
+    }
+
+    /// Delivery latencies so far.
+    #[must_use]
+    pub fn latencies(&self) -> Latencies {
+        self.common.latencies.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Forgets the latencies so far: the next phase has its own.
+    pub fn reset_latencies(&self) -> Latencies {
+        std::mem::take(&mut *self.common.latencies.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How long subscriptions were not in force, each time they came back.
+    #[must_use]
+    pub fn recoveries(&self) -> Latencies {
+        self.common.recoveries.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has these members unsubscribe from all their channels.
+    pub fn unsubscribe(&self, members: &[u64]) {
+        for &member in members {
+            let Some(client) = usize::try_from(member).ok().and_then(|at| self.members.get(at)) else { continue };
+            for channel in self.common.plan.topology.channels_of(member) {
+                client.unsubscribe(channel_name(channel));
+            }
+        }
+    }
+
+    /// Subscriptions in force now.
+    #[must_use]
+    pub fn live(&self) -> u64 {
+        self.common.live.load(Relaxed)
+    }
+
+    /// Publications that arrived so far.
+    #[must_use]
+    pub fn delivered(&self) -> u64 {
+        self.common.delivered.load(Relaxed)
+    }
+
+    /// Time since the fleet was made.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.common.now()
+    }
+
+    /// The members' clients.
+    #[must_use]
+    pub fn members(&self) -> &[Client] {
+        &self.members
+    }
+
+    fn config(&self, connection: u64) -> ClientConfig {
+        let options = &self.options;
+        let mut config = ClientConfig::new(self.url.clone());
+        config.request_timeout = options.request_timeout;
+        config.connect_timeout = options.connect_timeout;
+        config.reconnect_initial_delay = options.reconnect_initial_delay;
+        config.reconnect_max_delay = options.reconnect_max_delay;
+        config.breaker = options.breaker;
+        config.command_capacity = 65_536;
+        config.pending_requests_max = 65_536;
+        config.seed = Some(self.common.plan.seed.value(connection, "client", 0));
+        config
+    }
+
+    fn client(&self, connection: u64) -> Client {
+        let at = usize::try_from(connection).unwrap_or(0) % self.sources.len();
+        let connector =
+            FaultyConnector::new(connection, self.faults.clone(), self.sources[at], self.options.receive_buffer_bytes);
+        let builder = Client::builder(self.config(connection)).connector(connector);
+        builder.start().expect("the lab's client settings are constants and a URL it made itself")
+    }
+
+    /// Connects members `from..to` and subscribes each to its channels; waits until all are in force, at most `limit`.
+    /// Those for whom `is_bystander` are judged for feeling nothing.
+    pub async fn connect(
+        &mut self,
+        members: std::ops::Range<u64>,
+        limit: Duration,
+        is_bystander: impl Fn(u64) -> bool,
+        progress: impl Fn(u64),
+    ) -> Connected {
+        let began = Instant::now();
+        let deadline = began + limit;
+        let topology = self.common.plan.topology.clone();
+        let before = self.live();
+        let each = topology.subscriptions_each.min(topology.channels.max(1));
+        let members = members.start..members.end.min(topology.connections);
+        let wanted = members.end.saturating_sub(members.start);
+        let mut connected = Connected { wanted: wanted * each, ..Connected::default() };
+        let mut waiting = FuturesUnordered::new();
+        for connection in members {
+            if waiting.len() >= self.options.connects_at_once {
+                let _done: Option<()> = waiting.next().await;
+                progress(self.live() - before);
+            }
+            let client = self.client(connection);
+            for (index, channel) in topology.channels_of(connection).enumerate() {
+                let sub = number(connection * each + index as u64);
+                let bystander = is_bystander(connection);
+                let channel_number = number(channel);
+                self.ledger().record(Event::Subscription { sub, channel: channel_number, bystander });
+                match client.try_subscribe(channel_name(channel), &SubscribeOptions::default()) {
+                    Ok(subscription) => {
+                        let reader = subscriber::Subscriber::new(Arc::clone(&self.common), sub, channel_number);
+                        self.readers.spawn(reader.run(subscription));
+                    }
+                    Err(error) => connected.errors.push(error.to_string()),
+                }
+            }
+            self.members.push(client.clone());
+            waiting.push(async move {
+                let _ready = tokio::time::timeout_at(deadline, client.ready()).await;
+            });
+        }
+        while waiting.next().await.is_some() {
+            progress(self.live() - before);
+        }
+        let target = before + connected.wanted;
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.common.wait_for(left, |common| common.live.load(Relaxed) >= target).await;
+        connected.subscribed = self.live().saturating_sub(before);
+        connected.took = began.elapsed();
+        let lost = self.members.iter().filter(|client| !client.is_connected()).filter_map(Client::last_loss);
+        connected.errors.extend(lost.take(5).map(|loss| loss.to_string()));
+        connected
+    }
+
+    /// Connects the publishers, `connections` of them sharing the plan's publisher numbers.
+    ///
+    /// # Errors
+    /// When one cannot connect within `limit`.
+    pub async fn connect_publishers(&mut self, connections: u64, limit: Duration) -> anyhow::Result<()> {
+        for n in 0..connections.max(1) {
+            let client = self.client(PUBLISHER_CONNECTIONS + n);
+            tokio::time::timeout(limit, client.ready()).await??;
+            self.publishers.push(client);
+        }
+        Ok(())
+    }
+
+    /// Publishes `publications`, in turn by the plan's publishers, at `rate` per second altogether (0: one after the other,
+    /// `window` of them unanswered), and waits for all answers.
+    pub async fn publish(&mut self, publications: u64, rate: f64, window: usize, progress: impl Fn(u64)) -> Offered {
+        let planned = if rate > 0.0 { Duration::from_secs_f64(publications as f64 / rate) } else { Duration::ZERO };
+        let began = Instant::now();
+        let mut waiting = FuturesUnordered::new();
+        let bound = if rate > 0.0 { 32_768 } else { window.max(1) };
+        for n in 0..publications {
+            if rate > 0.0 {
+                let due = began + Duration::from_secs_f64(n as f64 / rate);
+                // Answers are taken while waiting, so that they are noted when they come.
+                loop {
+                    tokio::select! {
+                        biased;
+                        () = tokio::time::sleep_until(due) => break,
+                        Some(()) = waiting.next(), if !waiting.is_empty() => {},
+                    }
+                }
+            }
+            while waiting.len() >= bound {
+                let _answered: Option<()> = waiting.next().await;
+            }
+            let due = if rate > 0.0 { began + Duration::from_secs_f64(n as f64 / rate) } else { Instant::now() };
+            let publisher = n % self.numbers.len() as u64;
+            let due = due.saturating_duration_since(self.common.began);
+            if let Some(publishing) = self.begin_publish(publisher, due).1 {
+                waiting.push(publishing);
+            }
+            progress(n);
+        }
+        let took = began.elapsed();
+        while waiting.next().await.is_some() {}
+        let ratio = if rate > 0.0 { planned.as_secs_f64() / took.as_secs_f64().max(1e-9) } else { 1.0 };
+        Offered { publications, ratio: ratio.min(1.0) }
+    }
+
+    /// Begins one publish: it is on its way when this returns, and the future waits for its answer.
+    fn begin_publish(
+        &mut self,
+        publisher: u64,
+        due: Duration,
+    ) -> (PublicationId, Option<futures_util::future::BoxFuture<'static, ()>>) {
+        let at = usize::try_from(publisher).unwrap_or(0);
+        let plan = &self.common.plan;
+        let run = run_number(plan);
+        let id = PublicationId { run, publisher: number(publisher), n: self.numbers[at] };
+        self.numbers[at] += 1;
+        let sent = self.common.now();
+        let payload = Header::encode(plan.seed, id, due, sent, plan.workload.payload_bytes);
+        let channel = channel_name(publisher % plan.topology.channels.max(1));
+        let client = self.publishers[at % self.publishers.len()].clone();
+        let common = Arc::clone(&self.common);
+        common.ledger().record(Event::Invoke { at: sent, id });
+        let mut publishing = async move {
+            let published = client.publish_raw(channel, Payload::from_bytes(payload.as_bytes())).await;
+            let outcome = match published {
+                Ok(()) => Outcome::Ok(None),
+                Err(PublishError::OutcomeUnknown(_)) => Outcome::Unknown,
+                Err(_) => Outcome::Failed,
+            };
+            common.ledger().record(Event::Done { at: common.now(), id, outcome });
+        }
+        .boxed();
+        // The first poll puts it into the client's queue: publications leave in the order of their numbers.
+        let done = (&mut publishing).now_or_never().is_some();
+        (id, (!done).then_some(publishing))
+    }
+
+    /// The quiet point: waits until all subscriptions are in force again, publishes the last publication of each
+    /// channel, and waits until everybody has it; at most `limit` altogether. Whether everything came to rest.
+    pub async fn settle(&mut self, limit: Duration, subscriptions: u64) -> bool {
+        let deadline = Instant::now() + limit;
+        let mut rested = self.common.wait_for(limit, |common| common.live.load(Relaxed) >= subscriptions).await;
+        let channels = self.common.plan.topology.channels.min(self.numbers.len() as u64);
+        let mut sentinels = BTreeMap::new();
+        let mut waiting = FuturesUnordered::new();
+        // Known before they are sent, so that no subscriber can miss the moment.
+        for channel in 0..channels {
+            let at = usize::try_from(channel).unwrap_or(0);
+            let id =
+                PublicationId { run: run_number(&self.common.plan), publisher: number(channel), n: self.numbers[at] };
+            sentinels.insert(number(channel), id);
+        }
+        let _once = self.common.sentinels.set(sentinels.clone());
+        for channel in 0..channels {
+            let due = self.common.now();
+            let (id, publishing) = self.begin_publish(channel, due);
+            waiting.extend(publishing);
+            self.ledger().record(Event::Sentinel { channel: number(channel), id });
+        }
+        while waiting.next().await.is_some() {}
+        let left = deadline.saturating_duration_since(Instant::now());
+        rested &= self.common.wait_for(left, |common| common.reached.load(Relaxed) >= subscriptions).await;
+        rested
+    }
+
+    /// Records what the server's own interface says of the histories of at most `most` channels, and closes the ledger.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn census(&mut self, address: &str, most: u64) -> anyhow::Result<()> {
+        if self.common.plan.topology.history_size > 0 {
+            for channel in 0..self.common.plan.topology.channels.min(most) {
+                let params = serde_json::json!({ "channel": channel_name(channel), "limit": -1 });
+                let history = crate::server::http::call(address, "history", &params).await?;
+                self.record_history(number(channel), &history);
+            }
+        }
+        let at = self.now();
+        self.ledger().record(Event::Census { at });
+        Ok(())
+    }
+
+    fn record_history(&self, channel: u32, history: &serde_json::Value) {
+        let mut ledger = self.common.ledger();
+        let epoch = ledger.epoch(history["epoch"].as_str().unwrap_or_default());
+        let top = crate::ledger::Place { epoch, offset: history["offset"].as_u64().unwrap_or(0) };
+        let publications = history["publications"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let entries: Vec<(u64, crate::ledger::Content)> = publications
+            .iter()
+            .map(|publication| {
+                let data = publication["data"].to_string();
+                let content = Header::verify(self.common.plan.seed, data.as_bytes()).map(|header| header.id);
+                (publication["offset"].as_u64().unwrap_or(0), content)
+            })
+            .collect();
+        let at = self.common.now();
+        // A history as long as the server's bound on an answer begins at its oldest and may end before its top.
+        let cut = entries.last().is_some_and(|&(offset, _)| offset < top.offset);
+        if !cut {
+            ledger.record(Event::History { at, channel, top, entries });
+        }
+    }
+
+    /// Closes all members and publishers, at most `limit`.
+    pub async fn close(mut self, limit: Duration) {
+        let closing = async {
+            let mut closing: FuturesUnordered<_> =
+                self.members.iter().chain(&self.publishers).map(Client::close).collect();
+            while closing.next().await.is_some() {}
+        };
+        let _late = tokio::time::timeout(limit, closing).await;
+        self.readers.shutdown().await;
+    }
+}
+
+/// At least one publisher for each channel: each channel has its sentinel.
+fn publishers(plan: &Plan) -> u64 {
+    plan.workload.publishers.max(plan.topology.channels)
+}
+
+/// Tells runs apart on a server that has seen others.
+fn run_number(plan: &Plan) -> u32 {
+    u32::try_from(plan.seed.value(0, "run", 0) >> 32).unwrap_or(0)
+}
+
+fn number(n: u64) -> u32 {
+    u32::try_from(n).expect("the lab numbers its members, channels and publishers below 2^32")
+}

@@ -1,0 +1,126 @@
+//! A reader of one subscription: writes down what it is told, and judges nothing.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use pubsub_client::{Event as News, Publication, Recovery, Subscribed, Subscription};
+
+use super::Common;
+use crate::ledger::{Cause, Event, Place};
+use crate::oracle::Law;
+use crate::payload::Header;
+
+pub(super) struct Subscriber {
+    common: Arc<Common>,
+    sub: u32,
+    channel: u32,
+    generation: u32,
+    /// Where it stands, by what it has read.
+    place: Option<Place>,
+    live: bool,
+    reached: bool,
+    broke_at: Option<Duration>,
+}
+
+impl Subscriber {
+    pub(super) fn new(common: Arc<Common>, sub: u32, channel: u32) -> Self {
+        Self { common, sub, channel, generation: 0, place: None, live: false, reached: false, broke_at: None }
+    }
+
+    pub(super) async fn run(mut self, mut subscription: Subscription) {
+        while let Some(news) = subscription.next().await {
+            match news {
+                News::Subscribed(subscribed) => self.subscribed(&subscribed),
+                News::Publication(publication) => self.publication(&publication),
+                News::Interrupted { code, .. } => self.broke(Cause::Disconnected(code)),
+                News::Unsubscribed { code: News::UNSUBSCRIBED_BY_US | News::CONNECTION_CLOSED, .. } => {
+                    self.dead();
+                    let (at, sub, generation) = (self.common.now(), self.sub, self.generation);
+                    self.common.ledger().record(Event::Left { at, sub, generation });
+                }
+                News::Unsubscribed { code, .. } => self.broke(Cause::Unsubscribed(code)),
+                News::Lagged { missed } => {
+                    let wrong = vec![format!("subscription {} of the lab left {missed} publications unread", self.sub)];
+                    self.common.ledger().record(Event::Checked { law: Law::I11, count: 1, wrong });
+                }
+                _ => {}
+            }
+        }
+        self.dead();
+    }
+
+    fn subscribed(&mut self, subscribed: &Subscribed) {
+        let at = self.common.now();
+        self.generation += 1;
+        let (sub, generation) = (self.sub, self.generation);
+        let asked = subscribed.recovery != Recovery::Fresh;
+        let from = self.place.filter(|_| asked);
+        let mut ledger = self.common.ledger();
+        let place = subscribed
+            .position
+            .as_ref()
+            .map(|position| Place { epoch: ledger.epoch(&position.epoch), offset: position.offset });
+        ledger.record(Event::Ask { at, sub, generation, from });
+        ledger.record(Event::Reply {
+            at,
+            sub,
+            generation,
+            recovered: subscribed.recovery == Recovery::Recovered,
+            was_recovering: asked,
+            place,
+            batch: Vec::new(),
+            batch_follows: true,
+        });
+        drop(ledger);
+        self.place = place;
+        if let Some(broke_at) = self.broke_at.take() {
+            let mut recoveries = self.common.recoveries.lock().unwrap_or_else(PoisonError::into_inner);
+            recoveries.record_one(at.saturating_sub(broke_at));
+        }
+        if !std::mem::replace(&mut self.live, true) {
+            self.common.live.fetch_add(1, Relaxed);
+            self.common.changed.notify_waiters();
+        }
+    }
+
+    fn publication(&mut self, publication: &Publication) {
+        let at = self.common.now();
+        let header = Header::verify(self.common.plan.seed, publication.data.as_bytes());
+        // The sentinels leave all at once, which is nobody's load.
+        let sentinels = self.common.sentinels.get();
+        if let (Ok(header), None) = (&header, sentinels) {
+            let mut latencies = self.common.latencies.lock().unwrap_or_else(PoisonError::into_inner);
+            latencies.record(header.due, header.sent, at);
+        }
+        let content = header.map(|header| header.id);
+        let (sub, generation, channel, offset) = (self.sub, self.generation, self.channel, publication.offset);
+        let mut ledger = self.common.ledger();
+        let epoch = (!publication.epoch.is_empty()).then(|| ledger.epoch(&publication.epoch));
+        ledger.record(Event::Push { at, sub, generation, channel, epoch, offset, content });
+        drop(ledger);
+        if let Some(epoch) = epoch {
+            self.place = Some(Place { epoch, offset });
+        }
+        self.common.delivered.fetch_add(1, Relaxed);
+        let sentinel = sentinels.and_then(|sentinels| sentinels.get(&self.channel));
+        if content.ok().as_ref() == sentinel && sentinel.is_some() && !std::mem::replace(&mut self.reached, true) {
+            self.common.reached.fetch_add(1, Relaxed);
+            self.common.changed.notify_waiters();
+        }
+    }
+
+    fn broke(&mut self, cause: Cause) {
+        self.dead();
+        let (at, sub, generation) = (self.common.now(), self.sub, self.generation);
+        self.broke_at = Some(at);
+        self.common.ledger().record(Event::Break { at, sub, generation, cause });
+    }
+
+    fn dead(&mut self) {
+        if std::mem::take(&mut self.live) {
+            self.common.live.fetch_sub(1, Relaxed);
+            self.common.changed.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What is going on, for whoever watches: a bar on a terminal, plain lines elsewhere.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Shows one scenario's progress.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    quiet: bool,
+}
+
+impl Progress {
+    /// For a scenario of this name.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let bar = std::io::stdout().is_terminal().then(|| {
+            let bar = ProgressBar::new(0);
+            if let Ok(style) = ProgressStyle::with_template("{prefix:.bold} {msg:32} {wide_bar} {pos}/{len} {elapsed}")
+            {
+                bar.set_style(style);
+            }
+            bar.set_prefix(name.to_owned());
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        let progress = Self { bar, quiet: false };
+        progress.say(&format!("{name} …"));
+        progress
+    }
+
+    /// Says nothing, for tests.
+    #[must_use]
+    pub fn quiet() -> Self {
+        Self { bar: None, quiet: true }
+    }
+
+    /// A phase of `steps` steps begins.
+    pub fn phase(&self, name: &str, steps: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(steps);
+            bar.set_position(0);
+            bar.set_message(name.to_owned());
+        } else {
+            self.say(&format!("  {name}"));
+        }
+    }
+
+    /// So many steps of it are done.
+    pub fn at(&self, step: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(step);
+        }
+    }
+
+    /// Over.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn say(&self, line: &str) {
+        if self.bar.is_none() && !self.quiet {
+            // Nobody listens any more if this fails, and the run goes on for its report.
+            let _ = writeln!(std::io::stdout(), "{line}");
+        }
+    }
+}

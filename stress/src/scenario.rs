@@ -1,0 +1,105 @@
+//! Claims about the server, each with its load, its faults, its thresholds and a verdict.
+//!
+//! [`Scenario`] is what a claim looks like; [`all`] lists them; [`Context`] is what the user asked for; [`run::Run`] collects what
+//! is found on the way and turns it into a [`Report`]. One file per family.
+
+use std::path::PathBuf;
+
+use futures_util::future::BoxFuture;
+
+use crate::chance::Seed;
+use crate::fault::Plan;
+use crate::report::Report;
+use crate::server::{Server, ServerConfig, ServerError, find_binary};
+
+mod connections;
+mod drops;
+mod herd;
+pub mod run;
+pub mod stats;
+mod subscriptions;
+
+/// What the user asked for.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// All chance.
+    pub seed: Seed,
+    /// 1.0 is full size; smaller runs do the same with fewer.
+    pub scale: f64,
+    /// The server binary, if it was named.
+    pub server: Option<PathBuf>,
+    /// Where reports go.
+    pub out: Option<PathBuf>,
+    /// Says nothing while running.
+    pub quiet: bool,
+    /// The commit the lab was built from.
+    pub commit: String,
+    /// A plan to run again instead of the scenario's own.
+    pub replay: Option<Plan>,
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Self { seed: Seed(1), scale: 1.0, server: None, out: None, quiet: true, commit: String::new(), replay: None }
+    }
+}
+
+impl Context {
+    /// `full` at this run's scale, at least `least`.
+    #[must_use]
+    pub fn scaled(&self, full: u64, least: u64) -> u64 {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count")]
+        let scaled = (full as f64 * self.scale).round() as u64;
+        scaled.max(least)
+    }
+
+    /// Starts a server of our own.
+    ///
+    /// # Errors
+    /// [`ServerError`].
+    pub async fn start_server(&self, config: ServerConfig) -> Result<Server, ServerError> {
+        Server::start(&find_binary(self.server.as_deref())?, config).await
+    }
+}
+
+/// A claim.
+pub trait Scenario: Send + Sync {
+    /// What it is called on the command line.
+    fn name(&self) -> &'static str;
+
+    /// What must hold, in a sentence.
+    fn claim(&self) -> &'static str;
+
+    /// Finds out.
+    fn run<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, anyhow::Result<Report>>;
+}
+
+/// All of them, in the order in which a full run does them.
+#[must_use]
+pub fn all() -> Vec<Box<dyn Scenario>> {
+    vec![
+        Box::new(connections::ConcurrentConnections),
+        Box::new(subscriptions::Cascade),
+        Box::new(drops::RandomDrops::new(20)),
+        Box::new(drops::RandomDrops::new(30)),
+        Box::new(drops::RandomDrops::new(50)),
+        Box::new(herd::ThunderingHerd),
+    ]
+}
+
+/// Those named, or an error that says which names there are.
+///
+/// # Errors
+/// When a name is unknown.
+pub fn named(names: &[String]) -> anyhow::Result<Vec<Box<dyn Scenario>>> {
+    let mut chosen = Vec::new();
+    for name in names {
+        let found = all().into_iter().find(|scenario| scenario.name() == name);
+        let Some(found) = found else {
+            let known: Vec<&str> = all().iter().map(|scenario| scenario.name()).collect();
+            anyhow::bail!("there is no scenario `{name}`; `stress list` shows them: {}", known.join(", "));
+        };
+        chosen.push(found);
+    }
+    Ok(chosen)
+}

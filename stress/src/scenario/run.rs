@@ -1,0 +1,210 @@
+//! What a scenario finds on its way, and the verdict over it.
+
+use std::collections::BTreeMap;
+
+use crate::fault::{Faults, Plan};
+use crate::fleet::{Fleet, Offered};
+use crate::histogram::Latencies;
+use crate::monitor::{ResourceMonitor, ResourceReport};
+use crate::oracle::{Class, Law};
+use crate::report::{FaultReport, LatencyReport, Report, Violation};
+use crate::scenario::{Context, Scenario};
+use crate::server::Server;
+use crate::threshold::Threshold;
+use crate::verdict::Verdict;
+
+/// A load of which less was offered proves nothing.
+const OFFERED_MIN: f64 = 0.99;
+/// How often processes are looked at.
+const SAMPLE_EVERY: std::time::Duration = std::time::Duration::from_millis(250);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Run {
+    report: Report,
+}
+
+impl Run {
+    /// Nothing found yet.
+    #[must_use]
+    pub fn new(context: &Context, scenario: &dyn Scenario, plan: &Plan) -> Self {
+        let topology = &plan.topology;
+        let options = [
+            ("scale", context.scale.to_string()),
+            ("connections", topology.connections.to_string()),
+            ("channels", topology.channels.to_string()),
+            ("subscriptions_each", topology.subscriptions_each.to_string()),
+            ("history_size", topology.history_size.to_string()),
+            ("publications", plan.workload.publications.to_string()),
+            ("rate", plan.workload.rate.to_string()),
+            ("payload_bytes", plan.workload.payload_bytes.to_string()),
+        ];
+        let replay = format!("stress run {} --seed {:#x} --scale {}", scenario.name(), context.seed.0, context.scale);
+        let report = Report {
+            name: scenario.name().to_owned(),
+            claim: scenario.claim().to_owned(),
+            verdict: Verdict::Inconclusive,
+            inconclusive: Vec::new(),
+            seed: context.seed.0,
+            commit: context.commit.clone(),
+            options: options.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            thresholds: Vec::new(),
+            violations: BTreeMap::new(),
+            evaluated: BTreeMap::new(),
+            tally: crate::oracle::Tally::default(),
+            faults: BTreeMap::new(),
+            latencies: BTreeMap::new(),
+            resources: BTreeMap::new(),
+            doubts: Vec::new(),
+            numbers: BTreeMap::new(),
+            replay,
+        };
+        Self { report }
+    }
+
+    /// Something was measured against a limit.
+    pub fn threshold(&mut self, threshold: Threshold) {
+        self.report.thresholds.push(threshold);
+    }
+
+    /// Nothing is proved, because of this.
+    pub fn inconclusive(&mut self, reason: impl Into<String>) {
+        self.report.inconclusive.push(reason.into());
+    }
+
+    /// One should know this before believing the rest.
+    pub fn doubt(&mut self, doubt: impl Into<String>) {
+        self.report.doubts.push(doubt.into());
+    }
+
+    /// A number worth keeping.
+    pub fn number(&mut self, name: &str, value: f64) {
+        self.report.numbers.insert(name.to_owned(), value);
+    }
+
+    /// A distribution.
+    pub fn latencies(&mut self, name: &str, latencies: &Latencies) {
+        self.report.latencies.insert(name.to_owned(), LatencyReport::from(latencies));
+    }
+
+    /// A process.
+    pub fn resources(&mut self, name: &str, resources: ResourceReport) {
+        self.report.resources.insert(name.to_owned(), resources);
+    }
+
+    /// Whether the load was offered.
+    pub fn offered(&mut self, offered: Offered) {
+        self.number("offered_ratio", offered.ratio);
+        if offered.ratio < OFFERED_MIN {
+            let Offered { publications, ratio } = offered;
+            self.inconclusive(format!("of the planned rate {ratio:.3} was offered ({publications} publications)"));
+        }
+    }
+
+    /// What the faults counted. One that never bit proves nothing.
+    pub fn faults(&mut self, faults: &Faults) {
+        for (id, (fault, counts)) in faults.counts() {
+            if counts.applied == 0 {
+                self.inconclusive(format!("fault `{id}` was never applied (attempted {})", counts.attempted));
+            }
+            self.report.faults.insert(id, FaultReport { fault, counts });
+        }
+        self.number("lab_queue_peak_bytes", faults.lane_peak() as f64);
+    }
+
+    /// The oracle's judgement over a fleet's ledger, in which `laws` must have been looked at.
+    pub fn judge(&mut self, fleet: &Fleet, laws: &[Law]) {
+        let (judgement, tally, empty) = {
+            let ledger = fleet.ledger();
+            (ledger.judge(), ledger.tally(), ledger.is_empty())
+        };
+        if empty || tally.pushed + tally.recovered == 0 {
+            self.inconclusive("the ledger has no delivery");
+        }
+        for law in judgement.unevaluated(laws) {
+            self.inconclusive(format!("{law:?} was never evaluated: {}", law.statement()));
+        }
+        self.report.tally = tally;
+        self.report.evaluated = judgement.evaluated.iter().map(|(law, count)| (format!("{law:?}"), *count)).collect();
+        for ((class, subject), finding) in &judgement.findings {
+            if *class == Class::HarnessFault {
+                self.inconclusive(format!("the lab itself: {}", finding.witness.join("; ")));
+                continue;
+            }
+            let violation = self.report.violations.entry(format!("{class:?}")).or_default();
+            *violation = Violation {
+                law: format!("{:?}: {}", class.law(), class.law().statement()),
+                count: violation.count + finding.count,
+                witness: std::mem::take(&mut violation.witness),
+            };
+            for line in &finding.witness {
+                if violation.witness.len() < 10 {
+                    violation.witness.push(format!("{subject}: {line}"));
+                }
+            }
+        }
+        for clamped in &fleet.clamped {
+            self.doubt(clamped.clone());
+        }
+    }
+
+    /// The verdict.
+    #[must_use]
+    pub fn finish(mut self) -> Report {
+        let report = &mut self.report;
+        let missed = report.thresholds.iter().any(|threshold| threshold.binding && !threshold.held);
+        report.verdict = if !report.violations.is_empty() || missed {
+            Verdict::Broken
+        } else if !report.inconclusive.is_empty() {
+            Verdict::Inconclusive
+        } else {
+            Verdict::Held
+        };
+        self.report
+    }
+}
+
+/// Watches the server and the lab while a scenario runs.
+#[derive(Debug)]
+pub struct Watch {
+    stop: tokio::sync::watch::Sender<bool>,
+    tasks: Vec<(String, tokio::task::JoinHandle<ResourceReport>)>,
+}
+
+impl Watch {
+    /// Begins.
+    #[must_use]
+    pub fn begin(server: &Server) -> Self {
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let monitors = [("server", ResourceMonitor::of(server.pid())), ("lab", ResourceMonitor::of_self())];
+        let tasks = monitors.into_iter().filter_map(|(name, monitor)| {
+            let mut monitor = monitor.ok()?;
+            let mut stopped = stopped.clone();
+            let task = tokio::spawn(async move {
+                let stop = async {
+                    // An error means that the scenario is gone: stop too.
+                    let _gone = stopped.wait_for(|stop| *stop).await;
+                };
+                monitor.sample_until(SAMPLE_EVERY, stop).await;
+                let _gone = monitor.sample();
+                monitor.report()
+            });
+            Some((name.to_owned(), task))
+        });
+        let tasks = tasks.collect();
+        Self { stop, tasks }
+    }
+
+    /// Ends, and hands what was seen to `run`.
+    pub async fn finish(self, run: &mut Run) -> BTreeMap<String, ResourceReport> {
+        let _nobody = self.stop.send(true);
+        let mut reports = BTreeMap::new();
+        for (name, task) in self.tasks {
+            if let Ok(report) = task.await {
+                run.resources(&name, report.clone());
+                reports.insert(name, report);
+            }
+        }
+        reports
+    }
+}
