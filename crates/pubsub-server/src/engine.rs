@@ -7,7 +7,8 @@
 //! 2. Whatever `history` returns was published before it returned, and whatever reaches the feed later has a
 //!    higher offset than the returned top, or is in the returned publications. So a subscriber that enters
 //!    the feed first and reads history second can join the two without a gap (`recovery.rs`).
-//! 3. An engine knows nothing of connections, sessions or sockets.
+//! 3. Every answer comes, if only as an error: what waits for one does nothing else meanwhile.
+//! 4. An engine knows nothing of connections, sessions or sockets.
 //!
 //! Answers are futures because a store may be a network away; the embedded [`memory`] engine answers at once.
 
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use pubsub_protocol::reply::PresenceStatsResult;
 use pubsub_protocol::{ClientInfo, Publication, StreamPosition};
+use tokio::time::Instant;
 
 use crate::stream::{HistoryPage, HistoryQuery, Retention};
 
@@ -80,6 +82,11 @@ pub trait Engine: Send + Sync + 'static {
 
     /// How many are in a channel.
     fn presence_stats<'a>(&'a self, channel: &'a str) -> Answer<'a, PresenceStatsResult>;
+
+    /// Drops what is past its time, in an engine that has to do so itself. Called about once a second.
+    fn sweep(&self, now: Instant) {
+        let _ = now;
+    }
 }
 
 /// Somebody came or went.

@@ -17,9 +17,11 @@ use pubsub_protocol::push::PushBody;
 use pubsub_protocol::reply::Reply;
 use pubsub_protocol::{Format, Publication, Push};
 use smallvec::SmallVec;
+use tokio::sync::oneshot;
 
 use crate::engine::{Feed, PresenceEvent};
 use crate::outbox::Frame;
+use crate::shard::control::{Census, Control};
 use crate::shard::inbox::{Delivery, Inbox, Marker, ShardMessage};
 use crate::transport::frame::encode_reply;
 
@@ -129,6 +131,21 @@ impl Hub {
         for (shard, inbox) in self.inboxes.iter().enumerate() {
             inbox.push(message(shard));
         }
+    }
+
+    /// What each shard has. One that has ended has nothing.
+    pub async fn census(&self) -> Vec<Census> {
+        let mut counted = Vec::with_capacity(self.inboxes.len());
+        self.tell_all(|_| {
+            let (done, count) = oneshot::channel();
+            counted.push(count);
+            ShardMessage::Control(Control::Count { done })
+        });
+        let mut shards = Vec::with_capacity(counted.len());
+        for count in counted {
+            shards.push(count.await.unwrap_or_default());
+        }
+        shards
     }
 
     /// Ready when every shard can take another publication; a publisher asks before it publishes.

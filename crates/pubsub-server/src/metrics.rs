@@ -26,6 +26,7 @@ use tokio::time::Instant;
 
 use cell::{Codes, Counter, Gauge, Histogram, Rows};
 use pubsub_protocol::codes::close;
+use pubsub_protocol::reply::SubscribeResult;
 use pubsub_protocol::{DisconnectCode, ErrorCode, UnsubscribeCode};
 
 pub use stats::Stats;
@@ -241,6 +242,22 @@ impl ShardMetrics {
     /// A command was answered with an error.
     pub fn reply_error(&self, method: &str, code: u32) {
         self.reply_errors.row(method).increment(code);
+    }
+
+    /// A subscription was answered: counts what it recovered, if it asked to.
+    pub fn recovery(&self, result: &SubscribeResult) {
+        self.recovered_publications.add(result.publications.len() as u64);
+        if result.was_recovering {
+            self.recoveries_asked.increment();
+            let outcome = if result.recovered { &self.recoveries_succeeded } else { &self.recoveries_failed };
+            outcome.increment();
+        }
+    }
+
+    /// A subscription was answered with error 112 instead of unrecovered.
+    pub fn recovery_rejected(&self) {
+        self.recoveries_asked.increment();
+        self.recoveries_failed.increment();
     }
 
     /// The server ends a connection with this close code. Code 3008 makes it a slow consumer.

@@ -9,13 +9,17 @@ use std::sync::Arc;
 use ahash::RandomState;
 use pubsub_protocol::reply::PresenceStatsResult;
 use pubsub_protocol::{ClientInfo, DisconnectCode, ErrorCode, Publication, StreamPosition};
+use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::engine::{Engine, EngineError, PresenceEvent, PublishOptions};
 use crate::hub::Hub;
+use crate::session::control::Action;
 use crate::session::id::Place;
 use crate::session::operation::{Begun, Completion, Operation, Subscribe, Subscribed};
 use crate::session::rules::Rules;
+use crate::shard::control::{Control, Target};
+use crate::shard::inbox::ShardMessage;
 use crate::stream::{HistoryPage, HistoryQuery, Retention};
 use crate::users::Users;
 
@@ -80,6 +84,9 @@ impl Node {
         place: Place,
     ) -> Result<Begun, DisconnectCode> {
         self.users.enter(&user, place, connections_max).map_err(|_| DisconnectCode::ConnectionLimit)?;
+        if self.rules.client.subscribe_to_user_personal_channel.is_single_connection() {
+            self.close_others(&user, place);
+        }
         // All enter the hub before the first is waited for: should the connection end meanwhile, all leave it.
         for subscribe in &subscriptions {
             self.enter(subscribe, place);
@@ -89,6 +96,18 @@ impl Node {
             begun.push((subscribe.channel.clone(), self.subscribe(subscribe).await));
         }
         Ok(begun)
+    }
+
+    /// Closes all connections of a user but the one at `place`, which is the newest.
+    fn close_others(&self, user: &Arc<str>, place: Place) {
+        for other in self.users.places(user).into_iter().filter(|other| *other != place) {
+            let target = Target::User { user: user.clone(), slots: vec![other.slot], except: Vec::new() };
+            let action = Action::Disconnect(DisconnectCode::ConnectionLimit.into());
+            // Nobody waits for it.
+            let (done, _) = oneshot::channel();
+            let control = Control::Act { target, action, done };
+            self.hub.inbox(usize::from(other.shard)).push(ShardMessage::Control(control));
+        }
     }
 
     fn enter(&self, subscribe: &Subscribe, place: Place) {

@@ -32,18 +32,19 @@ use crate::api;
 use crate::clock::{Clock, millis};
 use crate::config::Config;
 use crate::engine::memory::MemoryEngine;
+use crate::engine::{Engine, Feed};
 use crate::hub::Hub;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Refused};
 use crate::node::Node;
 use crate::session::rules::Rules;
 use crate::shard::connection::Purpose;
-use crate::shard::control::Control;
+use crate::shard::control::{Census, Control};
 use crate::shard::inbox::ShardMessage;
 use crate::shard::{Door, Settings, Shard};
 use crate::token::KeyError;
 use crate::transport::Gate;
-use crate::transport::http::serve;
-use crate::transport::listener::Listener;
+use crate::transport::http::{Ended, serve};
+use crate::transport::listener::{Listener, is_exhausted};
 use crate::transport::upgrade::{Entrance, upgrade};
 use crate::users::Users;
 
@@ -62,8 +63,12 @@ pub struct Server {
     config: Config,
     seed: Option<u64>,
     clock: Option<Clock>,
+    engine: Option<MakeEngine>,
     on_current_runtime: bool,
 }
+
+/// Makes an engine whose publications come out at a feed.
+type MakeEngine = Box<dyn FnOnce(Arc<dyn Feed>) -> Arc<dyn Engine>>;
 
 /// Why a server can not start.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +85,7 @@ pub enum StartError {
 impl Server {
     /// A server by this configuration, which is taken as checked.
     pub fn new(config: Config) -> Self {
-        Self { config, seed: None, clock: None, on_current_runtime: false }
+        Self { config, seed: None, clock: None, engine: None, on_current_runtime: false }
     }
 
     /// Draws all chance (ids, epochs, first pings) from `seed` instead of from the operating system.
@@ -94,6 +99,14 @@ impl Server {
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = Some(clock);
+        self
+    }
+
+    /// Keeps streams and presence in an engine of one's own instead of in memory. Its publications have to come out
+    /// at the feed that `make` is given.
+    #[must_use]
+    pub fn engine(mut self, make: impl FnOnce(Arc<dyn Feed>) -> Arc<dyn Engine> + 'static) -> Self {
+        self.engine = Some(Box::new(make));
         self
     }
 
@@ -119,7 +132,11 @@ impl Server {
             (false, shards) => shards,
         };
         let hub = Arc::new(Hub::new(shards, chance.next_u64()));
-        let engine = Arc::new(MemoryEngine::new(hub.clone(), chance.next_u64()));
+        let engine_seed = chance.next_u64();
+        let engine = match self.engine {
+            Some(make) => make(hub.clone()),
+            None => Arc::new(MemoryEngine::new(hub.clone(), engine_seed)),
+        };
         let hasher =
             RandomState::with_seeds(chance.next_u64(), chance.next_u64(), chance.next_u64(), chance.next_u64());
         let node = Arc::new(Node {
@@ -135,7 +152,7 @@ impl Server {
             Gate::new(client.connection_limit, client.connection_rate_limit, client.connection_rate_limit_per_address);
         let metrics = Arc::new(Metrics::new(shards));
         let local_addr = listener.local_addr();
-        let service = Arc::new(api::Service::new(node, gate.clone(), metrics, config, local_addr));
+        let service = Arc::new(api::Service::new(node, gate.clone(), metrics.clone(), config, local_addr));
 
         let mut intakes = Vec::with_capacity(shards);
         let mut ends = Vec::with_capacity(shards);
@@ -159,7 +176,7 @@ impl Server {
             intakes.push(intake);
             ends.push(end);
         }
-        let accepting = tokio::spawn(accept(listener, intakes));
+        let accepting = tokio::spawn(accept(listener, intakes, metrics));
         let housekeeping = tokio::spawn(keep_house(engine, gate, clock));
         Ok(ServerHandle {
             local_addr,
@@ -213,7 +230,6 @@ async fn serve_shard<L: Listener>(parts: ShardParts<L>) {
     let index = u16::try_from(index).expect("the configuration allows 1,024 shards");
     let shard = Shard::new(index, service.node().clone(), settings, service.metrics().clone(), door.clone(), chance);
     let router = router::<L>(&service, door);
-    let handshake = config.http_server.handshake_timeout;
     let intake = async {
         let mut connections = JoinSet::new();
         loop {
@@ -222,7 +238,7 @@ async fn serve_shard<L: Listener>(parts: ShardParts<L>) {
                 Some(_) = connections.join_next() => {}
                 received = incoming.recv() => {
                     let Some((raw, peer)) = received else { break };
-                    connections.spawn(serve_raw::<L>(raw, peer, router.clone(), handshake));
+                    connections.spawn(serve_raw::<L>(raw, peer, router.clone(), service.clone()));
                 }
             }
         }
@@ -243,11 +259,16 @@ async fn serve_shard<L: Listener>(parts: ShardParts<L>) {
 }
 
 /// Serves one accepted connection's HTTP.
-async fn serve_raw<L: Listener>(raw: L::Raw, peer: Option<SocketAddr>, router: Router, handshake: Duration) {
-    match tokio::time::timeout(handshake, L::attach(raw)).await {
+async fn serve_raw<L: Listener>(raw: L::Raw, peer: Option<SocketAddr>, router: Router, service: Arc<api::Service>) {
+    let handshake = service.config().http_server.handshake_timeout;
+    let ended = match tokio::time::timeout(handshake, L::attach(raw)).await {
         Ok(Ok(stream)) => serve(stream, peer, router, handshake).await,
-        Ok(Err(error)) => tracing::debug!(?peer, %error, "connection failed before its first request"),
-        Err(_) => tracing::debug!(?peer, "no handshake in time"),
+        Ok(Err(error)) => return tracing::debug!(?peer, %error, "connection failed before its first request"),
+        Err(_) => Ended::NoRequestInTime,
+    };
+    if ended == Ended::NoRequestInTime {
+        tracing::info!(?peer, "connection refused: no whole request in time");
+        service.metrics().node.refuse(Refused::HandshakeTimeout);
     }
 }
 
@@ -273,14 +294,19 @@ fn router<L: Listener>(service: &Arc<api::Service>, door: Arc<Door<L::Socket>>) 
     router
 }
 
-async fn accept<L: Listener>(mut listener: L, intakes: Vec<mpsc::Sender<(L::Raw, Option<SocketAddr>)>>) {
+async fn accept<L: Listener>(
+    mut listener: L,
+    intakes: Vec<mpsc::Sender<(L::Raw, Option<SocketAddr>)>>,
+    metrics: Arc<Metrics>,
+) {
     for intake in intakes.iter().cycle() {
         let accepted = loop {
             match listener.accept().await {
                 Ok(accepted) => break accepted,
-                Err(error) => tracing::warn!(%error, "a connection could not be accepted"),
+                Err(error) => not_accepted(&error, &metrics),
             }
         };
+        metrics.node.connections_accepted.increment();
         if intake.send(accepted).await.is_err() {
             // The shard has ended, and with it the server.
             return;
@@ -288,7 +314,14 @@ async fn accept<L: Listener>(mut listener: L, intakes: Vec<mpsc::Sender<(L::Raw,
     }
 }
 
-async fn keep_house(engine: Arc<MemoryEngine>, gate: Arc<Gate>, clock: Clock) {
+fn not_accepted(error: &std::io::Error, metrics: &Metrics) {
+    tracing::warn!(%error, "a connection could not be accepted");
+    if is_exhausted(error) {
+        metrics.node.refuse(Refused::Descriptors);
+    }
+}
+
+async fn keep_house(engine: Arc<dyn Engine>, gate: Arc<Gate>, clock: Clock) {
     let mut interval = tokio::time::interval(HOUSEKEEPING);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -338,6 +371,13 @@ impl ServerHandle {
         self.service.gate().connections()
     }
 
+    /// What there is in all shards, for those who look for something left behind. It is exact at rest.
+    pub async fn census(&self) -> Census {
+        let mut census = self.node().hub.census().await.into_iter().fold(Census::default(), Census::plus);
+        (census.routes, census.users) = (self.node().hub.channels(), self.node().users.len());
+        census
+    }
+
     /// Lets no new client in (503, and `/ready` says so), asks every connection to come back elsewhere (3001) at a
     /// moment of its own within `shutdown.spread`, and waits until all are gone, at most `shutdown.timeout`.
     pub async fn drain(&self) -> Drained {
@@ -369,18 +409,19 @@ impl ServerHandle {
     pub fn serve_internal<L: Listener>(&self, mut listener: L) -> Option<SocketAddr> {
         let address = listener.local_addr();
         let router = api::internal_router(&self.service);
-        let handshake = self.service.config().http_server.handshake_timeout;
+        let service = self.service.clone();
         let serving = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let (raw, peer) = match listener.accept().await {
                     Ok(accepted) => accepted,
                     Err(error) => {
-                        tracing::warn!(%error, "an internal connection could not be accepted");
+                        not_accepted(&error, service.metrics());
                         continue;
                     }
                 };
-                connections.spawn(serve_raw::<L>(raw, peer, router.clone(), handshake));
+                service.metrics().node.connections_accepted.increment();
+                connections.spawn(serve_raw::<L>(raw, peer, router.clone(), service.clone()));
                 while connections.try_join_next().is_some() {}
             }
         });

@@ -28,6 +28,7 @@ use pubsub_protocol::{ClientInfo, Command, DisconnectCode, ErrorCode, Payload};
 use rand_chacha::ChaCha12Rng;
 
 use crate::clock::Now;
+use crate::rate::Bucket;
 use effect::{Close, Effect, Refusal};
 use id::ClientId;
 use operation::Completion;
@@ -46,6 +47,8 @@ pub struct Session {
     /// `None` for the many who are nobody in particular.
     identity: Option<Box<Identity>>,
     subscriptions: Subscriptions,
+    /// How many commands it has had, where that is limited.
+    rate: Option<Box<Bucket>>,
 }
 
 /// How far the conversation is.
@@ -110,6 +113,7 @@ impl Session {
             due_ms: if stale_ms == 0 { u64::MAX } else { now.ms.saturating_add(stale_ms) },
             identity,
             subscriptions: Subscriptions::default(),
+            rate: (rules.client.command_rate_limit > 0).then(Box::default),
         }
     }
 
@@ -162,6 +166,9 @@ impl Session {
         if id == 0 && !answerless {
             return Err(DisconnectCode::BadRequest.into());
         }
+        if self.phase == Phase::Connected && !answerless && !self.within_rate(cx) {
+            return Err(ErrorCode::TooManyRequests.into());
+        }
         match (self.phase, request) {
             (Phase::New, Request::Connect(request)) => self.connect(id, &request, cx),
             (Phase::Connected, Request::Subscribe(request)) => self.subscribe(id, &request, cx),
@@ -179,6 +186,17 @@ impl Session {
             // A second connect, a command before it, a command that does not exist.
             _ => Err(DisconnectCode::BadRequest.into()),
         }
+    }
+
+    /// Whether another command may come, which is counted by that. Pongs are free: the server asks for them.
+    fn within_rate(&mut self, cx: &Context<'_>) -> bool {
+        let Some(bucket) = &mut self.rate else { return true };
+        let rate = cx.rules.client.command_rate_limit;
+        let burst = match cx.rules.client.command_rate_burst {
+            0 => rate,
+            burst => burst,
+        };
+        bucket.take(rate, burst, cx.now.ms)
     }
 
     /// What an operation brought.

@@ -47,13 +47,14 @@ section! {
         /// Bytes that may wait for one connection; a slower reader is closed with 3008 and recovers from history. It bounds
         /// the memory of each slow connection.
         queue_max_size: usize = 1_048_576 => between(1024, 1 << 40);
-        /// Time between two sweeps over a connection's subscriptions: presence is renewed, expiry looked at.
+        /// Time between two sweeps over a connection's subscriptions. Read and not needed: presence in memory does not
+        /// run out, and expiry is looked at when it is due.
         presence_update_interval: Duration = Duration::from_secs(27) => between(1000, DAY);
-        /// Commands of one connection that may be worked on at the same time. 0: one after the other, and replies keep
-        /// the order of the commands.
+        /// Commands of one connection that may be worked on at the same time. Read and not needed: they are always
+        /// worked on one after the other, and replies keep the order of the commands.
         concurrency: usize = 0 => between(0, 1 << 16);
-        /// Time after which a subscriber's position is compared with its stream again. The memory engine loses nothing
-        /// between two nodes and needs no such check.
+        /// Time after which a subscriber's position is compared with its stream again. Read and not needed: the memory
+        /// engine loses nothing on the way to a subscriber.
         channel_position_check_delay: Duration = Duration::from_secs(40) => between(0, DAY);
         /// Connections to this node; one more is refused with HTTP 503. 0: no limit but the descriptors.
         connection_limit: usize = 0;
@@ -142,7 +143,15 @@ section! {
         enabled: bool = false;
         /// Namespace of that channel. Empty: none.
         personal_channel_namespace: String = String::new();
-        /// Keep one connection per user: a new one closes the others. Needs presence in that channel's namespace.
+        /// Keep one connection per user: a new one closes the others with 3504. Needs `enabled`.
         single_connection: bool = false;
+    }
+}
+
+impl PersonalChannelConfig {
+    /// Whether a new connection of a user closes the user's others.
+    #[must_use]
+    pub fn is_single_connection(&self) -> bool {
+        self.enabled && self.single_connection
     }
 }

@@ -77,30 +77,6 @@ impl MemoryEngine {
         }
     }
 
-    /// Drops what is past its time. Called about once a second by the server's housekeeping.
-    pub fn sweep(&self, now: Instant) {
-        self.results.lock().expire(now);
-        loop {
-            let channel = {
-                let mut expiries = self.expiries.lock();
-                match expiries.peek() {
-                    Some(Reverse((due, _))) if *due <= now => expiries.pop().map(|Reverse((_, channel))| channel),
-                    _ => None,
-                }
-            };
-            let Some(channel) = channel else { return };
-            // The entry's lock is held from the look to the removal: a publish in between would be lost.
-            if let Entry::Occupied(mut entry) = self.streams.entry(channel.clone()) {
-                match entry.get_mut().expire(now) {
-                    Some(next) => self.expiries.lock().push(Reverse((next, channel))),
-                    None => {
-                        entry.remove();
-                    }
-                }
-            }
-        }
-    }
-
     /// How many streams, presence sets and remembered results there are: what a leak check looks at.
     pub fn sizes(&self) -> (usize, usize, usize) {
         (self.streams.len(), self.presence.len(), self.results.lock().by_key.len())
@@ -284,5 +260,28 @@ impl Engine for MemoryEngine {
             num_users: u32::try_from(presence.users.len()).unwrap_or(u32::MAX),
         });
         at_once(stats.unwrap_or_default())
+    }
+
+    fn sweep(&self, now: Instant) {
+        self.results.lock().expire(now);
+        loop {
+            let channel = {
+                let mut expiries = self.expiries.lock();
+                match expiries.peek() {
+                    Some(Reverse((due, _))) if *due <= now => expiries.pop().map(|Reverse((_, channel))| channel),
+                    _ => None,
+                }
+            };
+            let Some(channel) = channel else { return };
+            // The entry's lock is held from the look to the removal: a publish in between would be lost.
+            if let Entry::Occupied(mut entry) = self.streams.entry(channel.clone()) {
+                match entry.get_mut().expire(now) {
+                    Some(next) => self.expiries.lock().push(Reverse((next, channel))),
+                    None => {
+                        entry.remove();
+                    }
+                }
+            }
+        }
     }
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use pubsub_protocol::push::PushBody;
+use pubsub_protocol::reply::{Answer, ErrorReply};
 use pubsub_protocol::websocket::Opcode;
-use pubsub_protocol::{DisconnectCode, Push, Reply, UnsubscribeCode};
+use pubsub_protocol::{DisconnectCode, ErrorCode, Push, Reply, UnsubscribeCode};
 
 use super::connection::{Connection, Stage};
 use super::inbox::{Delivery, Marker};
@@ -16,6 +17,7 @@ use super::{Shard, at};
 use crate::hub::Encoded;
 use crate::outbox::Frame;
 use crate::session::effect::{Close, Effect};
+use crate::session::id::ClientId;
 use crate::session::operation::Operation;
 use crate::session::subscriptions::{Stage as SubscriptionStage, Subscription};
 use crate::transport::frame::{encode_close, encode_control, encode_reply};
@@ -27,11 +29,7 @@ impl<S: Socket> Shard<S> {
         while let Some(effect) = self.desk.effects.pop_front() {
             match effect {
                 Effect::Answer { id, method, outcome } => {
-                    if let Err(error) = &outcome {
-                        let connection_id = connection.session.id();
-                        tracing::debug!(%connection_id, method, code = error.code, "command refused");
-                        self.cells().reply_error(method, error.code);
-                    }
+                    self.count(connection.session.id(), method, &outcome);
                     connection.outbox.answer(encode_reply(connection.format, &Reply::Answer { id, outcome }));
                     self.mark_dirty(slot, connection);
                 }
@@ -51,6 +49,24 @@ impl<S: Socket> Shard<S> {
                 Effect::Activate { channel, join, after } => self.activate(slot, connection, &channel, join, after),
                 Effect::End(subscription) => self.leave(connection, &subscription),
                 Effect::Close(close) => self.begin_close(slot, connection, &close),
+            }
+        }
+    }
+
+    /// Counts what came of a command.
+    fn count(&self, connection_id: ClientId, method: &str, outcome: &Result<Answer, ErrorReply>) {
+        let cells = self.cells();
+        match outcome {
+            Ok(Answer::Publish) => cells.publications.increment(),
+            Ok(Answer::Subscribe(result)) => cells.recovery(result),
+            Ok(Answer::Connect(result)) => result.subs.values().for_each(|result| cells.recovery(result)),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(%connection_id, method, code = error.code, "command refused");
+                cells.reply_error(method, error.code);
+                if error.code == ErrorCode::UnrecoverablePosition.code() && method == "subscribe" {
+                    cells.recovery_rejected();
+                }
             }
         }
     }
@@ -109,6 +125,10 @@ impl<S: Socket> Shard<S> {
         after: Option<(u64, u64)>,
     ) {
         self.cells().subscriptions_opened.increment();
+        if connection.session.subscriptions().get(channel).is_none_or(|subscription| subscription.join != join) {
+            // What was pushed before this has ended it already.
+            return;
+        }
         match self.members.answer(channel, join, after) {
             Answered::NotEntered => drop(self.answers.insert(join, after)),
             Answered::Broken => {

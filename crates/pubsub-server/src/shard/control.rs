@@ -23,8 +23,54 @@ pub enum Control {
         /// Milliseconds.
         spread_ms: u64,
     },
+    /// Count what there is.
+    Count {
+        /// Told the counts.
+        done: oneshot::Sender<Census>,
+    },
     /// Drop all connections and end.
     Stop,
+}
+
+/// What there is in a shard, or in all of them, and beside them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Connections.
+    pub connections: usize,
+    /// Channels with members, once for each shard.
+    pub channels: usize,
+    /// Members of these.
+    pub members: usize,
+    /// Of these, the ones that wait for their answer, or for the shard to come as far as it.
+    pub waiting: usize,
+    /// Answers whose subscription has not entered its channel yet.
+    pub answers: usize,
+    /// Bytes that wait in outboxes.
+    pub outbox_bytes: usize,
+    /// Messages that wait in inboxes.
+    pub inbox_messages: usize,
+    /// Channels in the hub.
+    pub routes: usize,
+    /// Users with a connection.
+    pub users: usize,
+}
+
+impl Census {
+    /// Together with what another shard has.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            connections: self.connections + other.connections,
+            channels: self.channels + other.channels,
+            members: self.members + other.members,
+            waiting: self.waiting + other.waiting,
+            answers: self.answers + other.answers,
+            outbox_bytes: self.outbox_bytes + other.outbox_bytes,
+            inbox_messages: self.inbox_messages + other.inbox_messages,
+            routes: self.routes + other.routes,
+            users: self.users + other.users,
+        }
+    }
 }
 
 /// Which connections.

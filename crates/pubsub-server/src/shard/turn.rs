@@ -9,7 +9,7 @@ use pubsub_protocol::DisconnectCode;
 use rand::RngExt;
 
 use super::connection::{Connection, Purpose, Stage, Written};
-use super::control::{Control, Target};
+use super::control::{Census, Control, Target};
 use super::deadlines::Deadlines;
 use super::inbox::ShardMessage;
 use super::poller::Watch;
@@ -337,7 +337,26 @@ impl<S: Socket> Shard<S> {
                 let _ = done.send(count);
             }
             Control::Drain { spread_ms } => self.start_drain(spread_ms),
+            Control::Count { done } => {
+                // Whoever asked may have gone away meanwhile.
+                let _ = done.send(self.census());
+            }
             Control::Stop => self.stopped = true,
+        }
+    }
+
+    fn census(&self) -> Census {
+        let (channels, members, waiting) = self.members.census();
+        let connections = self.connections.iter().filter_map(|(_, connection)| connection.as_ref());
+        Census {
+            connections: self.connections.len(),
+            channels,
+            members,
+            waiting,
+            answers: self.answers.len(),
+            outbox_bytes: connections.map(|connection| connection.outbox.bytes()).sum(),
+            inbox_messages: self.desk.node.hub.inbox(usize::from(self.index)).len(),
+            ..Census::default()
         }
     }
 

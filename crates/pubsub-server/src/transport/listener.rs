@@ -111,7 +111,7 @@ fn spare() -> Option<std::fs::File> {
 }
 
 /// Whether there are no more descriptors (or buffers) to be had, in this process or on this machine.
-fn is_exhausted(error: &io::Error) -> bool {
+pub fn is_exhausted(error: &io::Error) -> bool {
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
     const ENOBUFS: i32 = 105;
