@@ -127,8 +127,9 @@ impl Service {
         if expire_at != 0 && expire_at <= self.node.clock.now().unix() {
             return Err(ApiError::bad_request(format!("expire_at: {expire_at} has passed already")));
         }
+        let expire_at = (expire_at != 0).then_some(expire_at);
         let recover_since = request.recover_since;
-        self.act(targets, &Action::Subscribe { channel, claims, recover_since }).await
+        self.act(targets, &Action::Subscribe { channel, claims, expire_at, recover_since }).await
     }
 
     /// Ends subscriptions, client-side and server-side ones alike, with code 2000: clients do not subscribe again.

@@ -43,7 +43,7 @@ impl Session {
         let anew = SubscribeRequest::default();
         let begin = |(name, claims): (ResolvedChannel<'_>, &SubClaims)| {
             let position = request.subs.get(name.name).unwrap_or(&anew);
-            self.begin_server_side(&name, claims, position, cx)
+            self.begin_server_side(&name, claims, None, position, cx)
         };
         let subscriptions = named.into_iter().map(begin).collect();
         self.phase = Phase::Connecting;
@@ -103,6 +103,7 @@ impl Session {
         &mut self,
         name: &ResolvedChannel<'_>,
         claims: &SubClaims,
+        expire_at: Option<i64>,
         position: &SubscribeRequest,
         cx: &mut Context<'_>,
     ) -> Subscribe {
@@ -110,7 +111,7 @@ impl Session {
             overrides: claims.overrides,
             chan_info: claims.info.clone(),
             data: claims.data.clone(),
-            expire_at: None,
+            expire_at,
             server_side: true,
         };
         self.begin(name, position, grant, cx)

@@ -29,6 +29,8 @@ pub enum Action {
         channel: String,
         /// What is special about it.
         claims: SubClaims,
+        /// When it expires, in seconds since 1970; `None`: never.
+        expire_at: Option<i64>,
         /// Recover since this position.
         recover_since: Option<StreamPosition>,
     },
@@ -52,8 +54,8 @@ impl Session {
         match action {
             Action::Unsubscribe { channel, code, reason } => self.unsubscribed_by_server(&channel, code, &reason, cx),
             Action::Disconnect(close) => self.close(close, cx),
-            Action::Subscribe { channel, claims, recover_since } => {
-                self.subscribed_by_server(&channel, &claims, recover_since, cx);
+            Action::Subscribe { channel, claims, expire_at, recover_since } => {
+                self.subscribed_by_server(&channel, &claims, expire_at, recover_since, cx);
             }
             Action::Refresh { expired: true, .. } => self.close(DisconnectCode::Expired.into(), cx),
             Action::Refresh { expire_at, info, .. } => self.refreshed_by_server(expire_at, info, cx),
@@ -78,6 +80,7 @@ impl Session {
         &mut self,
         channel: &str,
         claims: &SubClaims,
+        expire_at: Option<i64>,
         recover_since: Option<StreamPosition>,
         cx: &mut Context<'_>,
     ) {
@@ -95,7 +98,7 @@ impl Session {
             epoch: since.epoch,
             ..SubscribeRequest::default()
         });
-        let subscribe = self.begin_server_side(&name, claims, &position.unwrap_or_default(), cx);
+        let subscribe = self.begin_server_side(&name, claims, expire_at, &position.unwrap_or_default(), cx);
         cx.effects.push_back(Effect::Run(Operation::Subscribe(SubscribedBy::Server, subscribe)));
     }
 
