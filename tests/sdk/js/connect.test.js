@@ -1,0 +1,131 @@
+// Who may connect, and how a connection is kept alive.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { Centrifuge as ProtobufCentrifuge } from 'centrifuge/build/protobuf';
+import { WebSocket } from 'ws';
+
+import { connected, newClient, subscribed, who } from './support/client.js';
+import { config } from './support/config.js';
+import { Hop } from './support/hop.js';
+import { Journal } from './support/journal.js';
+import { startServer } from './support/server.js';
+import { ALGORITHMS, inSeconds, token } from './support/tokens.js';
+
+test('a client without a token connects where that is allowed', async (t) => {
+  const server = await startServer(t, config({ client: { allow_anonymous_connect_without_token: true } }));
+  const client = await connected(t, server.ws);
+  assert.match(client.id, /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+  client.disconnect();
+  assert.equal((await client.journal.next('disconnected')).code, 0);
+});
+
+test('a client without a token is told to stay away where one is needed', async (t) => {
+  const server = await startServer(t, config());
+  const client = newClient(t, server.ws);
+  client.connect();
+  assert.equal((await client.journal.next('disconnected')).code, 3501);
+});
+
+for (const algorithm of ALGORITHMS) {
+  test(`a token signed with ${algorithm} is believed`, async (t) => {
+    const server = await startServer(t, config());
+    const claims = { sub: 'ann', exp: inSeconds(600), info: { name: 'Ann' } };
+    const client = await connected(t, server.ws, { token: token(claims, algorithm) });
+    const room = await subscribed(client, 'open:room');
+    const { clients } = await room.presence();
+    assert.deepEqual(who(clients[client.id]), { client: client.id, user: 'ann', connInfo: { name: 'Ann' } });
+  });
+}
+
+test('a token that somebody changed is refused for good', async (t) => {
+  const server = await startServer(t, config());
+  const good = token({ sub: 'ann' }).split('.');
+  const forged = token({ sub: 'root' }).split('.');
+  const client = newClient(t, server.ws, { token: [good[0], forged[1], good[2]].join('.') });
+  client.connect();
+  assert.equal((await client.journal.next('disconnected')).code, 3500);
+});
+
+test('an expired token is renewed through getToken', async (t) => {
+  const server = await startServer(t, config());
+  let asked = 0;
+  const client = await connected(t, server.ws, {
+    token: token({ sub: 'ann', exp: inSeconds(-60) }),
+    getToken: async () => {
+      asked += 1;
+      return token({ sub: 'ann', exp: inSeconds(600) });
+    },
+  });
+  assert.equal(asked, 1);
+  const { error } = await client.journal.next('error');
+  assert.deepEqual([error.code, error.message], [109, 'token expired']);
+  assert.equal(client.journal.count('disconnected'), 0);
+});
+
+test('an expired token that cannot be renewed ends the client', async (t) => {
+  const server = await startServer(t, config());
+  const client = newClient(t, server.ws, { token: token({ sub: 'ann', exp: inSeconds(-60) }) });
+  client.connect();
+  assert.equal((await client.journal.next('disconnected')).code, 1);
+});
+
+test('a client that wants protobuf is told to stay away', async (t) => {
+  const server = await startServer(t, config());
+  const client = new ProtobufCentrifuge(server.ws, { websocket: WebSocket, token: token({ sub: 'ann' }) });
+  t.after(() => client.disconnect());
+  const journal = new Journal('client', client, ['connected', 'disconnected']);
+  client.connect();
+  assert.equal((await journal.next('disconnected')).code, 3506);
+  assert.equal(journal.count('connected'), 0);
+});
+
+// A WebSocket class that tells of pings, and answers them or not.
+function pinged({ answers }) {
+  const seen = { pings: 0, third: null };
+  seen.third = new Promise((resolve) => {
+    seen.WebSocket = class extends WebSocket {
+      constructor(...args) {
+        super(...args);
+        this.on('message', (data) => {
+          if (data.toString() === '{}' && ++seen.pings === 3) resolve();
+        });
+      }
+
+      send(data, ...rest) {
+        if (answers || data !== '{}') super.send(data, ...rest);
+      }
+    };
+  });
+  return seen;
+}
+
+const QUICK = { ping_interval: '1s', pong_timeout: '900ms' };
+
+test('a client that answers pings stays', async (t) => {
+  const server = await startServer(t, config({ client: QUICK }));
+  const seen = pinged({ answers: true });
+  const client = await connected(t, server.ws, { token: token({ sub: 'ann' }), websocket: seen.WebSocket });
+  await seen.third;
+  assert.equal(client.state, 'connected');
+  assert.equal(client.journal.count('connecting'), 1);
+});
+
+test('a client that answers no ping is sent away and comes back', async (t) => {
+  const server = await startServer(t, config({ client: QUICK }));
+  const seen = pinged({ answers: false });
+  const client = await connected(t, server.ws, { token: token({ sub: 'ann' }), websocket: seen.WebSocket });
+  assert.equal((await client.journal.next('connecting')).code, 3012);
+  await client.journal.next('connected');
+});
+
+test('a client that hears no ping comes back by itself', async (t) => {
+  const server = await startServer(t, config({ client: QUICK }));
+  const hop = await Hop.start(t, server.port);
+  const client = await connected(t, hop.ws, { token: token({ sub: 'ann' }), maxServerPingDelay: 200 });
+  hop.freeze();
+  assert.equal((await client.journal.next('connecting')).code, 2, 'no ping');
+  hop.thaw();
+  await client.journal.next('connected');
+});

@@ -1,0 +1,68 @@
+// The SDK's client and subscriptions, each with its journal, ended with their test.
+
+import { Centrifuge } from 'centrifuge';
+import { WebSocket } from 'ws';
+
+import { Journal } from './journal.js';
+
+const CLIENT_EVENTS = [
+  'connecting', 'connected', 'disconnected', 'error', 'message',
+  'subscribing', 'subscribed', 'unsubscribed', 'publication', 'join', 'leave',
+];
+const SUBSCRIPTION_EVENTS = [
+  'subscribing', 'subscribed', 'unsubscribed', 'publication', 'join', 'leave', 'error',
+];
+
+// A client of the SDK that has not connected yet. Its delays are short, so that tests of coming back are too.
+export function newClient(t, url, options = {}) {
+  const client = new Centrifuge(url, {
+    websocket: WebSocket,
+    minReconnectDelay: 20,
+    maxReconnectDelay: 100,
+    ...options,
+  });
+  client.journal = new Journal('client', client, CLIENT_EVENTS);
+  t.after(() => client.disconnect());
+  return client;
+}
+
+// A client that is connected.
+export async function connected(t, url, options = {}) {
+  const client = newClient(t, url, options);
+  client.connect();
+  await client.journal.next('connecting');
+  client.id = (await client.journal.next('connected')).client;
+  return client;
+}
+
+// A subscription that was asked for.
+export function subscribe(client, channel, options = {}) {
+  const subscription = client.newSubscription(channel, {
+    minResubscribeDelay: 20,
+    maxResubscribeDelay: 100,
+    ...options,
+  });
+  subscription.client = client;
+  subscription.journal = new Journal(channel, subscription, SUBSCRIPTION_EVENTS);
+  subscription.subscribe();
+  return subscription;
+}
+
+// A subscription that is subscribed; `subscription.context` is what the SDK told of it.
+export async function subscribed(client, channel, options = {}) {
+  const subscription = subscribe(client, channel, options);
+  await subscription.journal.next('subscribing');
+  subscription.context = await subscription.journal.next('subscribed');
+  return subscription;
+}
+
+// Takes `count` publications, as [offset, data] pairs.
+export async function publications(subscription, count) {
+  const contexts = await subscription.journal.take('publication', count);
+  return contexts.map(({ offset, data }) => [offset, data]);
+}
+
+// A client's info without what is not set, and without the wire's names that the SDK leaves beside its own.
+export function who({ client, user, connInfo, chanInfo }) {
+  return { client, user, ...(connInfo && { connInfo }), ...(chanInfo && { chanInfo }) };
+}
