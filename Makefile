@@ -1,0 +1,51 @@
+# One short verb per task. `.ci/run` calls the same ones.
+
+CARGO ?= cargo
+PYTHON ?= python3
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+JS := tests/sdk/js
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test test-rust test-sdk lint fmt doc clean
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build every crate
+	$(CARGO) build --workspace
+
+run: ## Start the server, open to this machine; ARGS="--port 0" and the like are passed on
+	$(CARGO) run -p pubsub-server -- $(ARGS)
+
+test: test-rust ## Run every test; says so if the SDK tests cannot run here
+	@if missing=$$(tests/sdk/missing); then \
+	  printf '\nSKIPPED: the tests with the published SDKs (make test-sdk). Missing here: %s\n' "$$missing"; \
+	else \
+	  $(MAKE) --no-print-directory test-sdk; \
+	fi
+
+test-rust: ## Run the tests of the crates
+	$(CARGO) test --workspace
+
+test-sdk: $(JS)/node_modules/.package-lock.json ## Drive the built server with the published SDKs
+	$(CARGO) build -p pubsub-server
+	cd $(JS) && SDK_TEST_SERVER=$(abspath $(TARGET_DIR))/debug/pubsub-server \
+	  node --test --test-concurrency=4 --test-reporter=spec
+
+$(JS)/node_modules/.package-lock.json: $(JS)/package-lock.json
+	cd $(JS) && npm ci
+	@touch $@
+
+lint: ## Check format and lints, warnings as errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+doc: ## Build the documentation of the crates, warnings as errors
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+
+clean: ## Remove what was built and installed
+	$(CARGO) clean
+	rm -rf $(JS)/node_modules
