@@ -84,8 +84,13 @@ pub(super) enum Stage {
     Closing {
         until_ms: u64,
     },
-    /// Both close frames are there: as soon as ours is written, the socket goes.
+    /// The peer has nothing more to say that counts: as soon as our close frame is written, our side is shut down.
     Closed {
+        until_ms: u64,
+    },
+    /// Both sides said their last, and the peer's end is awaited until then. What still comes is read and dropped: a
+    /// socket that is closed with something unread is reset, and the reset may destroy our close frame on its way.
+    Lingering {
         until_ms: u64,
     },
 }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::Shard;
 use super::connection::{Connection, Stage, Unread};
 use super::turn::Fate;
+use crate::outbox::Outbox;
 use crate::session::effect::Close;
 use crate::transport::frame::encode_control;
 use crate::transport::socket::Socket;
@@ -21,7 +22,10 @@ const READS_MAX: usize = 4;
 /// Answers that may wait before no further command is read.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 
-/// How long a peer has to answer a close frame.
+/// The same in frames: small ones take far more memory here than their bytes.
+const ANSWERS_MAX: usize = 1024;
+
+/// How long a peer has to answer a close frame, and then to close its side.
 const CLOSE_TIMEOUT_MS: u64 = 3000;
 
 impl<S: Socket> Shard<S> {
@@ -29,6 +33,9 @@ impl<S: Socket> Shard<S> {
     pub(super) fn drive(&mut self, slot: u32, connection: &mut Connection<S>) -> Fate {
         if let Some(wake) = &connection.wake {
             wake.polling();
+        }
+        if let Stage::Lingering { .. } = connection.stage {
+            return self.linger(slot, connection);
         }
         if connection.work.is_some() {
             self.poll_work(slot, connection);
@@ -86,7 +93,7 @@ impl<S: Socket> Shard<S> {
     /// Whether a connection's next command has to wait: for one under way, for its answers to be read, or for
     /// room to publish.
     fn is_paused(&self, slot: u32, connection: &mut Connection<S>) -> bool {
-        if connection.work.is_some() || connection.outbox.answer_bytes() > ANSWER_BYTES_MAX {
+        if connection.work.is_some() || answers_pile_up(&connection.outbox) {
             return true;
         }
         let hub = &self.desk.node.hub;
@@ -117,6 +124,9 @@ impl<S: Socket> Shard<S> {
                 Err(violation) => {
                     tracing::info!(connection_id = %connection.session.id(), %violation, "WebSocket rules broken");
                     self.end(slot, connection, Close::new(violation.close_code(), violation.to_string()));
+                    // Its close frame could not be told from anything else any more.
+                    connection.stage = Stage::Closed { until_ms: close_deadline(self.desk.now.ms) };
+                    self.mark_dirty(slot, connection);
                     break;
                 }
             };
@@ -198,7 +208,6 @@ impl<S: Socket> Shard<S> {
 
     /// The peer's close frame: answered with the same code, unless ours was the first.
     fn peer_closes(&mut self, slot: u32, connection: &mut Connection<S>, code: Option<u16>) {
-        let until_ms = self.desk.now.ms + CLOSE_TIMEOUT_MS;
         if connection.stage == Stage::Open {
             connection.session.vanish(&mut self.desk.context());
             self.apply(slot, connection);
@@ -207,23 +216,23 @@ impl<S: Socket> Shard<S> {
             connection.outbox.answer(encode_control(Opcode::Close, payload));
         }
         connection.unread = None;
-        connection.stage = Stage::Closed { until_ms };
+        connection.stage = Stage::Closed { until_ms: close_deadline(self.desk.now.ms) };
         self.mark_dirty(slot, connection);
     }
 
     /// Writes what waits, and deals with what comes of it.
     pub(super) fn write(&mut self, slot: u32, connection: &mut Connection<S>) -> Fate {
-        let answers_piled = connection.outbox.answer_bytes() > ANSWER_BYTES_MAX;
+        let answers_piled = answers_pile_up(&connection.outbox);
         let waker = connection.socket_waker(&self.ready, slot);
         let written = connection.flush(&mut Context::from_waker(&waker), self.desk.now.ms);
         self.cells().bytes_sent.add(written.bytes);
-        if answers_piled && connection.outbox.answer_bytes() <= ANSWER_BYTES_MAX {
+        if answers_piled && !answers_pile_up(&connection.outbox) {
             self.runnable.push_back(slot);
         }
         self.after_write(slot, connection, written.flushed)
     }
 
-    /// What becomes of a connection after a write. When both close frames are out, it was the last.
+    /// What becomes of a connection after a write. When both sides have said their last, it was ours.
     pub(super) fn after_write(
         &mut self,
         slot: u32,
@@ -236,14 +245,33 @@ impl<S: Socket> Shard<S> {
                 tracing::debug!(connection_id = %connection.session.id(), %error, "the connection broke");
                 Fate::Drop
             }
-            Poll::Ready(Ok(())) if matches!(connection.stage, Stage::Closed { .. }) => {
-                // The last bytes are with the kernel. A stream with more to say (TLS) says it here or not at all.
-                let waker = connection.socket_waker(&self.ready, slot);
-                let _ = Pin::new(&mut connection.stream).poll_shutdown(&mut Context::from_waker(&waker));
-                Fate::Drop
-            }
-            Poll::Ready(Ok(())) => Fate::Keep,
+            Poll::Ready(Ok(())) => match connection.stage {
+                Stage::Closed { until_ms } => {
+                    // The last bytes are with the kernel. A stream with more to say (TLS) says it here or not at all.
+                    let waker = connection.socket_waker(&self.ready, slot);
+                    let _ = Pin::new(&mut connection.stream).poll_shutdown(&mut Context::from_waker(&waker));
+                    connection.stage = Stage::Lingering { until_ms };
+                    self.linger(slot, connection)
+                }
+                _ => Fate::Keep,
+            },
         }
+    }
+
+    /// Drops what the peer still says, until it is gone.
+    fn linger(&mut self, slot: u32, connection: &mut Connection<S>) -> Fate {
+        let waker = connection.socket_waker(&self.ready, slot);
+        let mut cx = Context::from_waker(&waker);
+        for _ in 0..READS_MAX {
+            let mut buffer = ReadBuf::new(&mut self.scratch);
+            match Pin::new(&mut connection.stream).poll_read(&mut cx, &mut buffer) {
+                Poll::Pending => return Fate::Keep,
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(_) => return Fate::Drop,
+            }
+        }
+        self.runnable.push_back(slot);
+        Fate::Keep
     }
 
     /// Notes that a connection has something to send.
@@ -253,6 +281,11 @@ impl<S: Socket> Shard<S> {
             self.dirty.push_back(slot);
         }
     }
+}
+
+/// Whether a peer has to read its answers before it is heard again.
+fn answers_pile_up(outbox: &Outbox) -> bool {
+    outbox.answer_bytes() > ANSWER_BYTES_MAX || outbox.answers() > ANSWERS_MAX
 }
 
 /// When a close frame that goes out now has to be answered by.

@@ -253,7 +253,7 @@ impl<S: Socket> Shard<S> {
     fn schedule(&mut self, slot: u32, connection: &mut Connection<S>) {
         let closing = match connection.stage {
             Stage::Open => u64::MAX,
-            Stage::Closing { until_ms } | Stage::Closed { until_ms } => until_ms,
+            Stage::Closing { until_ms } | Stage::Closed { until_ms } | Stage::Lingering { until_ms } => until_ms,
         };
         let blocked = match connection.blocked_ms {
             0 => u64::MAX,
@@ -317,9 +317,10 @@ impl<S: Socket> Shard<S> {
             return Fate::Drop;
         }
         match connection.stage {
-            Stage::Closing { until_ms } | Stage::Closed { until_ms } if now >= until_ms => return Fate::Drop,
-            Stage::Closing { .. } | Stage::Closed { .. } => return Fate::Keep,
             Stage::Open => {}
+            Stage::Closing { until_ms } | Stage::Closed { until_ms } | Stage::Lingering { until_ms } => {
+                return if now >= until_ms { Fate::Drop } else { Fate::Keep };
+            }
         }
         if connection.blocked_ms > 0 && now >= connection.blocked_ms + self.settings.write_timeout_ms {
             connection.session.close(DisconnectCode::WriteError.into(), &mut self.desk.context());

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use http::Request;
+use http::header::{CONNECTION, HOST};
+use http::uri::Authority;
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -40,6 +42,9 @@ where
         asked.store(true, Ordering::Relaxed);
         let router = router.clone();
         async move {
+            if !is_host_in_order(&request) {
+                return Ok(bad_host());
+            }
             request.extensions_mut().insert(Peer(peer));
             let Ok(response) = router.oneshot(request.map(Body::new)).await;
             Ok::<_, Infallible>(response)
@@ -55,4 +60,20 @@ where
     let Err(error) = served else { return Ended::Served };
     tracing::debug!(?peer, %error, "HTTP connection ended early");
     if error.is_timeout() && !asked.load(Ordering::Relaxed) { Ended::NoRequestInTime } else { Ended::Served }
+}
+
+/// Whether a request names its host as it has to (RFC 9112, 3.2): in HTTP/1.1 exactly once, and as one. Two readers of
+/// a request with two hosts may take it for different ones.
+fn is_host_in_order<B>(request: &Request<B>) -> bool {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let Some(host) = hosts.next() else { return request.version() < Version::HTTP_11 };
+    let is_one = |host: &str| host.is_empty() || (!host.contains('@') && Authority::try_from(host).is_ok());
+    hosts.next().is_none() && host.to_str().is_ok_and(is_one)
+}
+
+fn bad_host() -> Response<Body> {
+    let mut response = Response::new(Body::from("a request names its Host once\n"));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }

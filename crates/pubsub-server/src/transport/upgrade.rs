@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{CONTENT_TYPE, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION};
+use http::header::{
+    CONNECTION, CONTENT_TYPE, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use hyper_util::rt::TokioIo;
 use pubsub_protocol::{DisconnectCode, Format};
@@ -58,8 +60,10 @@ impl<L: Listener> Entrance<L> {
 enum Refusal {
     #[error("this is a WebSocket endpoint: {0}")]
     NotWebSocket(String),
-    #[error("Sec-WebSocket-Key must be 16 bytes in base64")]
+    #[error("Sec-WebSocket-Key must be 16 bytes in base64, given once")]
     Key,
+    #[error("an upgrade has no body")]
+    Body,
     #[error("this server speaks version 13 of the WebSocket protocol only")]
     Version,
     #[error("pages of this origin may not connect; client.allowed_origins decides that")]
@@ -71,7 +75,7 @@ enum Refusal {
 impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
-            Self::NotWebSocket(_) | Self::Key => StatusCode::BAD_REQUEST,
+            Self::NotWebSocket(_) | Self::Key | Self::Body => StatusCode::BAD_REQUEST,
             Self::Version => StatusCode::UPGRADE_REQUIRED,
             Self::Origin => StatusCode::FORBIDDEN,
             Self::Gate(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -82,7 +86,7 @@ impl Refusal {
     fn reason(&self) -> metrics::Refused {
         use super::gate::Refused;
         match self {
-            Self::NotWebSocket(_) | Self::Key | Self::Version => metrics::Refused::BadUpgrade,
+            Self::NotWebSocket(_) | Self::Key | Self::Body | Self::Version => metrics::Refused::BadUpgrade,
             Self::Origin => metrics::Refused::Origin,
             Self::Gate(Refused::Limit) => metrics::Refused::Limit,
             Self::Gate(Refused::Rate | Refused::AddressRate) => metrics::Refused::Rate,
@@ -96,6 +100,9 @@ impl IntoResponse for Refusal {
         let mut response = (self.status(), format!("{self}\n")).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        // What follows is not read: a proxy that takes this for a granted upgrade passes on frames made by strangers,
+        // which must not become requests.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
         if matches!(self, Self::Version) {
             headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
@@ -122,8 +129,14 @@ fn try_upgrade<L: Listener>(
 ) -> Result<Response, Refusal> {
     let on_upgrade = hyper::upgrade::on(&mut request);
     let peer = request.extensions().get::<Peer>().and_then(|peer| peer.0);
-    let (parts, _body) = request.into_parts();
+    let (parts, body) = request.into_parts();
+    if !body.is_end_stream() {
+        return Err(Refusal::Body);
+    }
     check_key(&parts.headers)?;
+    if parts.headers.get_all(SEC_WEBSOCKET_VERSION).iter().count() > 1 {
+        return Err(Refusal::NotWebSocket("the request names more than one version".to_owned()));
+    }
     check_origin(&parts.headers, &entrance.origins)?;
     let wanted = Wanted::read(&parts.headers, parts.uri.query().unwrap_or(""), purpose);
     let opening = Opening {
@@ -206,10 +219,15 @@ impl Wanted {
 }
 
 fn check_key(headers: &HeaderMap) -> Result<(), Refusal> {
-    let Some(key) = headers.get(SEC_WEBSOCKET_KEY) else {
+    let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
+    let Some(key) = keys.next() else {
         return Err(Refusal::NotWebSocket("the request has no Sec-WebSocket-Key".to_owned()));
     };
-    if STANDARD.decode(key).is_ok_and(|key| key.len() == 16) { Ok(()) } else { Err(Refusal::Key) }
+    if keys.next().is_none() && STANDARD.decode(key).is_ok_and(|key| key.len() == 16) {
+        Ok(())
+    } else {
+        Err(Refusal::Key)
+    }
 }
 
 /// Browsers send an origin, and only they are bound by it: without one there is no page to be kept out.
