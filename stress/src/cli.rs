@@ -19,6 +19,8 @@ pub struct RunOptions {
     pub scale: f64,
     /// The server binary.
     pub server: Option<PathBuf>,
+    /// Host and port of a server that runs already.
+    pub target: Option<String>,
     /// Where reports go.
     pub out: Option<PathBuf>,
 }
@@ -54,8 +56,10 @@ pub fn run(names: &[String], all: bool, options: RunOptions) -> anyhow::Result<V
     let scenarios = if all { scenario::all() } else { scenario::named(names)? };
     anyhow::ensure!(!scenarios.is_empty(), "name a scenario, or say --all; `stress list` shows them");
     anyhow::ensure!(options.scale > 0.0 && options.scale <= 10.0, "--scale is between 0 and 10");
-    let RunOptions { seed, scale, server, out } = options;
-    let context = Context { seed, scale, server, out, quiet: false, commit: commit(), replay: None };
+    let RunOptions { seed, scale, server, target, out } = options;
+    // A URL is understood too.
+    let target = target.map(|url| url.split("://").last().unwrap_or_default().trim_end_matches('/').to_owned());
+    let context = Context { seed, scale, server, target, out, quiet: false, commit: commit(), replay: None };
     let (commit, shown) = (&context.commit, &context.out);
     say(&format!("stress: commit {commit}, seed {:#x}, scale {scale}, reports to {shown:?}", seed.0));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -98,7 +102,11 @@ pub fn replay(file: &Path, server: Option<PathBuf>, out: Option<PathBuf>) -> any
     let report: Report =
         serde_json::from_str(&text).with_context(|| format!("{} is not a report of this lab", file.display()))?;
     let scale = report.options.get("scale").and_then(|scale| scale.parse().ok()).unwrap_or(1.0);
-    run(std::slice::from_ref(&report.name), false, RunOptions { seed: Seed(report.seed), scale, server, out })
+    run(
+        std::slice::from_ref(&report.name),
+        false,
+        RunOptions { seed: Seed(report.seed), scale, server, target: None, out },
+    )
 }
 
 /// Prints the table of the reports in a directory.

@@ -9,7 +9,7 @@
 //! - [`payload`]: what is published; [`ledger`]: what happened; [`oracle`]: the judgement over it
 //! - [`monitor`]: what a process uses, from outside; [`trend`]: whether it grows; [`histogram`]: latencies
 //! - [`threshold`], [`verdict`]: a number with its limit and source; held, broken or inconclusive
-//! - [`server`]: the server as a child; [`fleet`]: its clients; [`budget`]: what the machine lets us have
+//! - [`server`]: the server as a child; [`fleet`]: its clients; [`raw`]: a peer that hides nothing; [`budget`]: what the machine lets us have
 //! - [`scenario`]: the claims; [`report`]: what came of them; [`progress`], [`cli`]: for whoever watches
 
 pub mod budget;
@@ -23,6 +23,7 @@ pub mod monitor;
 pub mod oracle;
 pub mod payload;
 pub mod progress;
+pub mod raw;
 pub mod report;
 pub mod scenario;
 pub mod server;

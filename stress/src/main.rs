@@ -61,6 +61,9 @@ struct Options {
     /// The server binary; by default the one beside this program.
     #[arg(long, value_name = "PATH")]
     server: Option<PathBuf>,
+    /// A server that runs already, with an open HTTP API, instead of a child of the lab.
+    #[arg(long, value_name = "URL", conflicts_with = "server")]
+    target: Option<String>,
     /// Where reports and plots go.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -70,8 +73,8 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::List => Ok(cli::list()),
         Command::Run { names, all, options } => {
-            let Options { seed, scale, server, out } = options;
-            cli::run(&names, all, RunOptions { seed, scale, server, out })
+            let Options { seed, scale, server, target, out } = options;
+            cli::run(&names, all, RunOptions { seed, scale, server, target, out })
         }
         Command::Replay { file, server, out } => cli::replay(&file, server, out),
         Command::Report { directory } => cli::report(&directory),

@@ -5,12 +5,13 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use futures_util::future::BoxFuture;
 
 use crate::chance::Seed;
 use crate::fault::Plan;
 use crate::report::Report;
-use crate::server::{Server, ServerConfig, ServerError, find_binary};
+use crate::server::{Server, ServerConfig, find_binary};
 
 mod connections;
 mod drops;
@@ -28,6 +29,8 @@ pub struct Context {
     pub scale: f64,
     /// The server binary, if it was named.
     pub server: Option<PathBuf>,
+    /// Host and port of a server that runs already, instead of a child of ours.
+    pub target: Option<String>,
     /// Where reports go.
     pub out: Option<PathBuf>,
     /// Says nothing while running.
@@ -40,7 +43,16 @@ pub struct Context {
 
 impl Default for Context {
     fn default() -> Self {
-        Self { seed: Seed(1), scale: 1.0, server: None, out: None, quiet: true, commit: String::new(), replay: None }
+        Self {
+            seed: Seed(1),
+            scale: 1.0,
+            server: None,
+            target: None,
+            out: None,
+            quiet: true,
+            commit: String::new(),
+            replay: None,
+        }
     }
 }
 
@@ -53,12 +65,40 @@ impl Context {
         scaled.max(least)
     }
 
-    /// Starts a server of our own.
+    /// The server to run against: a child of ours with this configuration, or the one that was named.
     ///
     /// # Errors
-    /// [`ServerError`].
-    pub async fn start_server(&self, config: ServerConfig) -> Result<Server, ServerError> {
-        Server::start(&find_binary(self.server.as_deref())?, config).await
+    /// When there is no server, or when there is no such server at the target.
+    pub async fn subject(&self, config: ServerConfig) -> anyhow::Result<Subject> {
+        let Some(address) = &self.target else {
+            let server = Server::start(&find_binary(self.server.as_deref())?, config).await?;
+            return Ok(Subject { address: server.address().to_owned(), server: Some(server) });
+        };
+        stats::info(address).await.with_context(|| {
+            format!("{address} does not answer as such a server should (its HTTP API must be open: http_api.insecure)")
+        })?;
+        Ok(Subject { address: address.clone(), server: None })
+    }
+}
+
+/// The server under test.
+#[derive(Debug)]
+pub struct Subject {
+    address: String,
+    server: Option<Server>,
+}
+
+impl Subject {
+    /// Host and port.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The child, if it is ours: only then can it be watched and signalled.
+    #[must_use]
+    pub fn server(&self) -> Option<&Server> {
+        self.server.as_ref()
     }
 }
 

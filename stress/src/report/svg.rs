@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-const WIDTH: f64 = 760.0;
+const WIDTH: f64 = 800.0;
 const HEIGHT: f64 = 320.0;
 const LEFT: f64 = 64.0;
-const RIGHT: f64 = 150.0;
+const RIGHT: f64 = 180.0;
 const TOP: f64 = 36.0;
 const BOTTOM: f64 = 44.0;
 /// Told apart by colour-blind readers too (Okabe and Ito).
@@ -157,13 +157,13 @@ impl Canvas {
     }
 }
 
-/// The next 1, 2 or 5 with noughts.
+/// The next round number, near enough that a plot is not half empty.
 fn nice(value: f64) -> f64 {
     if value <= 0.0 || value.is_nan() {
         return 1.0;
     }
     let magnitude = 10f64.powf(value.log10().floor());
-    let steps = [1.0, 2.0, 2.5, 5.0, 10.0];
+    let steps = [1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0];
     steps.iter().map(|step| step * magnitude).find(|&step| step >= value).unwrap_or(value)
 }
 
@@ -179,4 +179,28 @@ fn label(value: f64) -> String {
 
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plots_are_well_formed_whatever_they_are_given() {
+        let series = |points: &[(f64, f64)]| [Series { name: "a<b".to_owned(), points: points.to_vec() }];
+        for svg in [
+            lines("t", "s", "MiB", &series(&[])),
+            lines("t", "s", "MiB", &series(&[(0.0, 0.0), (1.0, 5.0)])),
+            bars("t", "ms", &["p50"], &[Bars { name: "none".to_owned(), values: vec![0.0] }]),
+            bars("t", "ms", &["p50", "max"], &[Bars { name: "some".to_owned(), values: vec![0.2, 3_000.0] }]),
+        ] {
+            assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"));
+            assert!(!svg.contains("NaN") && !svg.contains("inf") && !svg.contains("a<b"), "{svg}");
+        }
+    }
+
+    #[test]
+    fn axes_end_at_round_numbers_just_above() {
+        assert_eq!([0.0, 0.07, 10.1, 120.5, 999.0].map(nice), [1.0, 0.08, 12.0, 150.0, 1000.0]);
+    }
 }

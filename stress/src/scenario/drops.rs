@@ -71,7 +71,7 @@ impl RandomDrops {
         let issue = "issue 4, scenario 5";
         let mut run = Run::new(context, self, &plan);
         let progress = if context.quiet { Progress::quiet() } else { Progress::new(self.name()) };
-        let server = context.start_server(ServerConfig::default()).await?;
+        let server = context.subject(ServerConfig::default()).await?;
         let watch = Watch::begin(&server);
         let faults = Faults::new(&plan);
         let mut fleet = Fleet::new(&plan, faults.clone(), server.address(), FleetOptions::default());

@@ -8,8 +8,7 @@ use crate::histogram::Latencies;
 use crate::monitor::{ResourceMonitor, ResourceReport};
 use crate::oracle::{Class, Law};
 use crate::report::{FaultReport, LatencyReport, Report, Violation};
-use crate::scenario::{Context, Scenario};
-use crate::server::Server;
+use crate::scenario::{Context, Scenario, Subject};
 use crate::threshold::Threshold;
 use crate::verdict::Verdict;
 
@@ -174,11 +173,12 @@ pub struct Watch {
 impl Watch {
     /// Begins.
     #[must_use]
-    pub fn begin(server: &Server) -> Self {
+    pub fn begin(subject: &Subject) -> Self {
         let (stop, stopped) = tokio::sync::watch::channel(false);
-        let monitors = [("server", ResourceMonitor::of(server.pid())), ("lab", ResourceMonitor::of_self())];
+        let server = subject.server().and_then(|server| ResourceMonitor::of(server.pid()).ok());
+        let monitors = [("server", server), ("lab", ResourceMonitor::of_self().ok())];
         let tasks = monitors.into_iter().filter_map(|(name, monitor)| {
-            let mut monitor = monitor.ok()?;
+            let mut monitor = monitor?;
             let mut stopped = stopped.clone();
             let task = tokio::spawn(async move {
                 let stop = async {

@@ -57,14 +57,16 @@ impl Cascade {
         let plan = Plan { seed: context.seed, topology, workload, faults: Vec::new() };
         let mut run = Run::new(context, self, &plan);
         let progress = if context.quiet { Progress::quiet() } else { Progress::new(self.name()) };
-        let server = context.start_server(ServerConfig::default()).await?;
+        let server = context.subject(ServerConfig::default()).await?;
         let watch = Watch::begin(&server);
-        let mut memory = ResourceMonitor::of(server.pid())?;
+        let mut memory = server.server().map(|server| ResourceMonitor::of(server.pid())).transpose()?;
+        let mut resident =
+            || memory.as_mut().map_or(Ok(0.0), |memory| memory.sample().map(|s| s.resident_bytes as f64));
         let mut fleet = Fleet::new(&plan, Faults::new(&plan), server.address(), FleetOptions::default());
         let connections = fleet.plan().topology.connections;
 
         let (mut subscribed, mut wanted, mut took) = (0, 0, Duration::ZERO);
-        let mut points = vec![(0.0, memory.sample()?.resident_bytes as f64)];
+        let mut points = vec![(0.0, resident()?)];
         for wave in 0..WAVES {
             progress.phase(&format!("wave {} of {WAVES}", wave + 1), per_wave * SUBSCRIPTIONS_EACH);
             let members = wave * per_wave..(wave + 1) * per_wave;
@@ -73,7 +75,7 @@ impl Cascade {
             wanted += connected.wanted;
             took += connected.took;
             connected.errors.iter().for_each(|error| run.doubt(format!("in wave {}: {error}", wave + 1)));
-            points.push((subscribed as f64, memory.sample()?.resident_bytes as f64));
+            points.push((subscribed as f64, resident()?));
         }
         let (_, counted) = stats::info(server.address()).await?;
         progress.phase("publish", plan.workload.publications);
@@ -94,12 +96,12 @@ impl Cascade {
                 .measured(counted as f64),
         );
         run.threshold(Threshold::at_most("all in force", 60.0, "s", ISSUE).measured(took.as_secs_f64()));
-        if context.scale >= 0.5 {
+        if context.scale >= 0.5 && server.server().is_some() {
             run.threshold(
                 Threshold::at_least("memory by subscriptions, R² of a line", FIT_MIN, "", ISSUE).measured(fit),
             );
         } else {
-            run.doubt("too few subscriptions for their memory to stand out: no fit was asked for");
+            run.doubt("too few subscriptions for their memory to stand out, or a server that cannot be watched: no fit was asked for");
         }
         run.number("bytes_per_subscription", slope);
         run.number("fit_r2", fit);

@@ -1,0 +1,95 @@
+//! Every scenario, small, against a server inside this process; and at full size, against the server binary, when asked:
+//!
+//! `cargo test -p stress --release -- --ignored`, with `PUBSUB_STRESS_CLIENTS` (what 10,000 stands for in the plan of the
+//! first scenario; all others shrink or grow alike) and `PUBSUB_STRESS_SEED`.
+
+mod common;
+
+use stress::scenario::{Context, named};
+use stress::{Seed, Verdict};
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
+}
+
+async fn holds(name: &str, context: &Context) {
+    let scenario = named(&[name.to_owned()]).unwrap().remove(0);
+    let report = scenario.run(context).await.unwrap();
+    assert_eq!(report.verdict, Verdict::Held, "{}", serde_json::to_string_pretty(&report).unwrap());
+    assert!(report.tally.pushed > 0 && report.violations.is_empty());
+}
+
+async fn holds_small(name: &str) {
+    let (server, address) = common::serving(1_000);
+    holds(name, &Context { target: Some(address), scale: 0.01, ..Context::default() }).await;
+    drop(server);
+}
+
+async fn holds_full(name: &str) {
+    let scale = variable("PUBSUB_STRESS_CLIENTS").unwrap_or(10_000) as f64 / 10_000.0;
+    let seed = Seed(variable("PUBSUB_STRESS_SEED").unwrap_or(1));
+    holds(name, &Context { scale, seed, ..Context::default() }).await;
+}
+
+macro_rules! scenarios {
+    ($($small:ident, $full:ident: $name:literal;)+) => {
+        $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $small() {
+                holds_small($name).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            #[ignore = "full size: minutes, thousands of descriptors, and a server binary"]
+            async fn $full() {
+                holds_full($name).await;
+            }
+        )+
+
+        #[test]
+        fn every_scenario_has_its_tests() {
+            let tested = [$($name),+];
+            let all: Vec<&str> = stress::scenario::all().iter().map(|scenario| scenario.name()).collect();
+            assert_eq!(all, tested);
+        }
+    };
+}
+
+scenarios! {
+    small_concurrent_connections, test_stress_10000_concurrent_connections: "10000_concurrent_connections";
+    small_subscriptions_cascade, test_stress_50000_subscriptions_cascade: "50000_subscriptions_cascade";
+    small_random_connection_drops, test_stress_random_connection_drops: "random_connection_drops";
+    small_random_connection_drops_30, test_stress_random_connection_drops_30: "random_connection_drops_30";
+    small_random_connection_drops_50, test_stress_random_connection_drops_50: "random_connection_drops_50";
+    small_thundering_herd_recovery, test_stress_thundering_herd_recovery: "thundering_herd_recovery";
+}
+
+#[test]
+fn an_unknown_scenario_is_told_with_those_there_are() {
+    let error = named(&["nonsense".to_owned()]).err().unwrap().to_string();
+    assert!(error.contains("nonsense") && error.contains("thundering_herd_recovery"), "{error}");
+}
+
+#[tokio::test]
+async fn a_target_that_is_no_such_server_is_told() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let silent = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            drop(stream);
+        }
+    });
+    let context = Context { target: Some(address.clone()), scale: 0.01, ..Context::default() };
+    let scenario = named(&["thundering_herd_recovery".to_owned()]).unwrap().remove(0);
+    let error = format!("{:#}", scenario.run(&context).await.unwrap_err());
+    assert!(error.contains(&address) && error.contains("http_api.insecure"), "{error}");
+    silent.abort();
+}
+
+#[tokio::test]
+async fn no_server_binary_is_told_with_what_to_do() {
+    let context = Context { server: Some("/nowhere/pubsub-server".into()), ..Context::default() };
+    let scenario = named(&["thundering_herd_recovery".to_owned()]).unwrap().remove(0);
+    let error = scenario.run(&context).await.unwrap_err().to_string();
+    assert!(error.contains("/nowhere/pubsub-server") && error.contains("cargo build"), "{error}");
+}
