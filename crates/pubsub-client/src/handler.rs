@@ -439,6 +439,12 @@ pub enum Update {
     Nothing,
 }
 
+/// A publication of a protocol that has no positions: data and labels.
+#[must_use]
+pub fn publication(data: Payload, tags: std::collections::BTreeMap<String, String>) -> Publication {
+    Publication { data, info: None, offset: 0, tags, epoch: String::new() }
+}
+
 /// What to do about a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Advice {

@@ -157,7 +157,7 @@ async fn the_clients_end_is_the_last_event() {
     client.close().await;
     match subscription.next().await {
         Some(Event::Unsubscribed { code: Event::CONNECTION_CLOSED, reason }) => {
-            assert_eq!(reason, "closed by this client")
+            assert_eq!(reason, "closed by this client");
         }
         other => panic!("{other:?}"),
     }

@@ -16,7 +16,7 @@
 
 use std::collections::BTreeMap;
 
-use pubsub_protocol::{Payload, Publication};
+use pubsub_protocol::Payload;
 
 use super::{
     Call, CallKind, Credentials, Outgoing, ProtocolHandler, Response, SubscribeRequest, UnsubscribeRequest, Update,
@@ -128,7 +128,7 @@ impl<E: ExchangeHandler> ProtocolHandler for ExchangeAdapter<E> {
 
     fn update(&mut self, message: String) -> Update {
         let data = Payload::from_bytes(message.as_bytes());
-        Update::Publication(Publication { data, info: None, offset: 0, tags: BTreeMap::new(), epoch: String::new() })
+        Update::Publication(super::publication(data, BTreeMap::new()))
     }
 }
 

@@ -14,8 +14,8 @@
 
 use std::collections::BTreeMap;
 
+use pubsub_protocol::Payload;
 use pubsub_protocol::reply::SubscribeResult;
-use pubsub_protocol::{Payload, Publication};
 use serde_json::value::RawValue;
 
 use super::{
@@ -273,13 +273,7 @@ impl ProtocolHandler for JsonHandler {
 
     fn update(&mut self, message: Fields) -> Update {
         match self.data(&message) {
-            Some(data) => Update::Publication(Publication {
-                data,
-                info: None,
-                offset: 0,
-                tags: BTreeMap::new(),
-                epoch: String::new(),
-            }),
+            Some(data) => Update::Publication(super::publication(data, BTreeMap::new())),
             None => Update::Nothing,
         }
     }

@@ -12,8 +12,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use pubsub_protocol::Payload;
 use pubsub_protocol::reply::SubscribeResult;
-use pubsub_protocol::{Payload, Publication};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -265,13 +265,7 @@ impl ProtocolHandler for JsonRpcHandler {
 
     fn update(&mut self, message: JsonRpcMessage) -> Update {
         match message.params.and_then(|params| params.parse::<News>().ok()).and_then(|news| news.data) {
-            Some(data) => Update::Publication(Publication {
-                data,
-                info: None,
-                offset: 0,
-                tags: BTreeMap::new(),
-                epoch: String::new(),
-            }),
+            Some(data) => Update::Publication(super::publication(data, BTreeMap::new())),
             None => Update::Nothing,
         }
     }
