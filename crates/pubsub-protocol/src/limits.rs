@@ -14,3 +14,7 @@ pub const CLIENT_VERSION_BYTES_MAX: usize = 64;
 
 /// Seconds in 365 days: the longest `ttl` a client is told. Some platforms keep timers in 32-bit milliseconds.
 pub const TTL_SECONDS_MAX: u64 = 365 * 24 * 60 * 60;
+
+/// How deep the JSON of a publication may be nested. One publisher could otherwise lock out every subscriber whose parser
+/// recurses: Python's gives up near 1,000, serde's at 128.
+pub const PAYLOAD_DEPTH_MAX: usize = 128;

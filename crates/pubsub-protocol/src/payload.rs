@@ -7,6 +7,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
 use serde_json::value::RawValue;
 
+use crate::limits::PAYLOAD_DEPTH_MAX;
+
 /// A piece of application data that the protocol carries as it is.
 ///
 /// In the JSON format it is the text of one JSON value; in protobuf it is any bytes. Cloning shares.
@@ -66,6 +68,14 @@ impl Payload {
         self.0.is_empty()
     }
 
+    /// Whether its JSON is nested deeper than [`PAYLOAD_DEPTH_MAX`].
+    #[must_use]
+    pub fn is_too_deep(&self) -> bool {
+        // With so few brackets it can not be, and nearly every payload has so few.
+        let brackets = self.0.iter().filter(|&&byte| byte | 0x20 == b'{').count();
+        brackets > PAYLOAD_DEPTH_MAX && depth(&self.0) > PAYLOAD_DEPTH_MAX
+    }
+
     /// Reads the payload as a JSON value of type `T`.
     ///
     /// # Errors
@@ -82,6 +92,35 @@ fn on_one_line(json: &[u8]) -> Cow<'_, [u8]> {
         Cow::Owned(json.iter().map(|&b| if b == b'\n' || b == b'\r' { b' ' } else { b }).collect())
     } else {
         Cow::Borrowed(json)
+    }
+}
+
+/// How deep the arrays and objects of a JSON text are nested.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut bytes = json.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'[' | b'{' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'"' => skip_string(&mut bytes),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// Goes on behind the string whose first quote was just read.
+fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => return,
+            b'\\' => drop(bytes.next()),
+            _ => {}
+        }
     }
 }
 
@@ -118,6 +157,18 @@ mod tests {
     fn a_newline_between_tokens_does_not_reach_the_wire() {
         let payload = Payload::from_json("{\n\"a\":\r\n\"x\\ny\"}").unwrap();
         assert_eq!(payload.as_bytes(), b"{ \"a\":  \"x\\ny\"}");
+    }
+
+    #[test]
+    fn what_no_subscriber_could_parse_is_too_deep() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        let too_deep = |json: &str| Payload::from_json(json).unwrap().is_too_deep();
+        assert!(!too_deep(&nested(PAYLOAD_DEPTH_MAX)) && too_deep(&nested(PAYLOAD_DEPTH_MAX + 1)));
+        assert!(serde_json::from_str::<serde_json::Value>(&nested(PAYLOAD_DEPTH_MAX - 1)).is_ok());
+        assert!(too_deep(&format!("{}1{}", r#"{"k":"#.repeat(129), "}".repeat(129))));
+        // Wide is not deep, and a string is neither.
+        assert!(!too_deep(&format!("[{}{{}}]", "[],".repeat(1000))));
+        assert!(!too_deep(&format!(r#"["{}\"[[", "\\", []]"#, "[{".repeat(1000))));
     }
 
     #[test]

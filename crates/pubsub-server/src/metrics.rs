@@ -83,6 +83,10 @@ pub enum Refused {
     Rate,
     /// No complete HTTP request in time.
     HandshakeTimeout,
+    /// Not HTTP, or a head that is too large.
+    BadRequest,
+    /// The TLS handshake failed.
+    Tls,
     /// Not a WebSocket upgrade that we can answer.
     BadUpgrade,
     /// Its `Origin` is not on the list.
@@ -99,6 +103,8 @@ impl Refused {
         Self::Limit,
         Self::Rate,
         Self::HandshakeTimeout,
+        Self::BadRequest,
+        Self::Tls,
         Self::BadUpgrade,
         Self::Origin,
         Self::Descriptors,
@@ -112,6 +118,8 @@ impl Refused {
             Self::Limit => "limit",
             Self::Rate => "rate",
             Self::HandshakeTimeout => "handshake_timeout",
+            Self::BadRequest => "bad_request",
+            Self::Tls => "tls",
             Self::BadUpgrade => "bad_upgrade",
             Self::Origin => "origin",
             Self::Descriptors => "descriptors",

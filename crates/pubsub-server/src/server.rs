@@ -263,12 +263,22 @@ async fn serve_raw<L: Listener>(raw: L::Raw, peer: Option<SocketAddr>, router: R
     let handshake = service.config().http_server.handshake_timeout;
     let ended = match tokio::time::timeout(handshake, L::attach(raw)).await {
         Ok(Ok(stream)) => serve(stream, peer, router, handshake).await,
-        Ok(Err(error)) => return tracing::debug!(?peer, %error, "connection failed before its first request"),
+        Ok(Err(error)) => {
+            tracing::debug!(?peer, %error, "connection failed before its first request");
+            return service.metrics().node.refuse(Refused::Tls);
+        }
         Err(_) => Ended::NoRequestInTime,
     };
-    if ended == Ended::NoRequestInTime {
-        tracing::info!(?peer, "connection refused: no whole request in time");
-        service.metrics().node.refuse(Refused::HandshakeTimeout);
+    match ended {
+        Ended::Served => {}
+        Ended::NoRequestInTime => {
+            tracing::info!(?peer, "connection refused: no whole request in time");
+            service.metrics().node.refuse(Refused::HandshakeTimeout);
+        }
+        Ended::Malformed => {
+            tracing::info!(?peer, "connection refused: this is no HTTP, or too much of it");
+            service.metrics().node.refuse(Refused::BadRequest);
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a publication may hold: `publication_data_format`.
+//! What a publication may hold: `publication_data_format`, and no JSON so deep that subscribers could not parse it.
 
 use pubsub_protocol::{ErrorCode, Payload};
 use serde::de::IgnoredAny;
@@ -28,7 +28,11 @@ impl ResolvedChannel<'_> {
             PublicationDataFormat::Json => is_json(bytes, source),
             PublicationDataFormat::JsonObject => begins_an_object(bytes) && is_json(bytes, source),
         };
-        if good { Ok(()) } else { Err(ErrorCode::BadRequest) }
+        let opaque = matches!(
+            self.options.publication_data_format,
+            PublicationDataFormat::Binary | PublicationDataFormat::Unset if source == Source::Bytes
+        );
+        if good && (opaque || !data.is_too_deep()) { Ok(()) } else { Err(ErrorCode::BadRequest) }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Who is let in: limits that are looked at before a WebSocket exists.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -85,7 +85,7 @@ impl Gate {
         }
         if let (Some(address), rate @ 1..) = (address, self.rate_per_address_per_s) {
             let mut addresses = self.addresses.lock();
-            if !addresses.entry(address).or_default().take(rate, rate, now_ms) {
+            if !addresses.entry(network(address)).or_default().take(rate, rate, now_ms) {
                 return Err(Refused::AddressRate);
             }
         }
@@ -126,6 +126,17 @@ impl Gate {
     }
 }
 
+/// What counts as one address: of IPv6 the first 64 bits, since whoever has one address there has all behind it.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => v4.into(),
+            None => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,6 +162,13 @@ mod tests {
         assert_eq!(gate.connections(), 0, "a slot that was dropped does not count");
         gate.sweep(10_000);
         assert!(gate.addresses.lock().is_empty());
+    }
+
+    #[test]
+    fn whoever_has_a_network_has_one_address() {
+        let same = |one: &str, other: &str| network(one.parse().unwrap()) == network(other.parse().unwrap());
+        assert!(same("2001:db8::1", "2001:db8::ffff:1") && !same("2001:db8::1", "2001:db8:0:1::1"));
+        assert!(same("::ffff:192.0.2.1", "192.0.2.1") && !same("192.0.2.1", "192.0.2.2"));
     }
 
     #[test]

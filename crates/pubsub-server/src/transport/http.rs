@@ -16,6 +16,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower::ServiceExt as _;
 
+use super::patient::Patient;
+
 /// The peer of a request's connection, where it has an address.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub Option<SocketAddr>);
@@ -30,19 +32,25 @@ pub enum Ended {
     Served,
     /// It did not bring a whole request in time.
     NoRequestInTime,
+    /// It brought something that is no HTTP, too much of it, or no host.
+    Malformed,
 }
 
-/// Serves the requests of one connection. `header_timeout` bounds the wait for each request's head.
-pub async fn serve<S>(stream: S, peer: Option<SocketAddr>, router: Router, header_timeout: Duration) -> Ended
+/// Serves the requests of one connection. `patience` bounds the wait for each request's head, and how long the peer may
+/// take nothing of what it is answered.
+pub async fn serve<S>(stream: S, peer: Option<SocketAddr>, router: Router, patience: Duration) -> Ended
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let asked = AtomicBool::new(false);
+    let malformed = AtomicBool::new(false);
     let service = service_fn(|mut request: Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);
         let router = router.clone();
+        let is_host_in_order = is_host_in_order(&request);
+        malformed.fetch_or(!is_host_in_order, Ordering::Relaxed);
         async move {
-            if !is_host_in_order(&request) {
+            if !is_host_in_order {
                 return Ok(bad_host());
             }
             request.extensions_mut().insert(Peer(peer));
@@ -52,14 +60,20 @@ where
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
+        .header_read_timeout(patience)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Patient::new(stream, patience)), service)
         .with_upgrades()
         .await;
-    let Err(error) = served else { return Ended::Served };
-    tracing::debug!(?peer, %error, "HTTP connection ended early");
-    if error.is_timeout() && !asked.load(Ordering::Relaxed) { Ended::NoRequestInTime } else { Ended::Served }
+    if let Err(error) = &served {
+        tracing::debug!(?peer, %error, "HTTP connection ended early");
+    }
+    match served {
+        Err(error) if error.is_timeout() && !asked.load(Ordering::Relaxed) => Ended::NoRequestInTime,
+        Err(error) if error.is_parse() => Ended::Malformed,
+        _ if malformed.load(Ordering::Relaxed) => Ended::Malformed,
+        _ => Ended::Served,
+    }
 }
 
 /// Whether a request names its host as it has to (RFC 9112, 3.2): in HTTP/1.1 exactly once, and as one. Two readers of

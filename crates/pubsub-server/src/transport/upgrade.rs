@@ -18,6 +18,7 @@ use wildmatch::WildMatch;
 use super::gate::Gate;
 use super::http::Peer;
 use super::listener::Listener;
+use super::patient::Patient;
 use crate::clock::Clock;
 use crate::config::ClientConfig;
 use crate::metrics::{self, Metrics};
@@ -167,9 +168,9 @@ fn try_upgrade<L: Listener>(
             Err(error) => return tracing::debug!(?peer, %error, "the peer left during the upgrade"),
         };
         let parts = upgraded
-            .downcast::<TokioIo<L::Stream>>()
+            .downcast::<TokioIo<Patient<L::Stream>>>()
             .expect("the stream that is served is the stream that comes back from the upgrade");
-        let stream = match L::settle(parts.io.into_inner()) {
+        let stream = match L::settle(parts.io.into_inner().into_inner()) {
             Ok(stream) => stream,
             Err(error) => return tracing::warn!(?peer, %error, "the connection could not be handed to its shard"),
         };

@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout};
 
-use crate::case::{CLOSE, Case, Frame, binary, close, ping, pong, text};
-use crate::wire::{ECHO, SESSION, empties, frame, open, run, server};
+use crate::case::Case;
+use crate::frame::{CLOSE, Frame, binary, close, frame, ping, pong, text};
+use crate::wire::{ECHO, SESSION, empties, open, run, server};
 
 #[tokio::test]
 async fn a_close_frame_is_answered_with_its_own_code() {

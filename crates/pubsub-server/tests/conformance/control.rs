@@ -1,6 +1,7 @@
 //! Pings and pongs; and everything in a header that is reserved, missing, or not in its only form.
 
-use crate::case::{BINARY, CLOSE, CONTINUATION, Case, Frame, PING, PONG, TEXT, binary, ping, pong, text};
+use crate::case::Case;
+use crate::frame::{BINARY, CLOSE, CONTINUATION, Frame, PING, PONG, TEXT, binary, ping, pong, text};
 use crate::wire::run;
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Messages in fragments, with control frames in between; and fragments where none belong.
 
-use crate::case::{BINARY, Case, Frame, TEXT, binary, close, more, ping, pong, text};
+use crate::case::Case;
+use crate::frame::{BINARY, Frame, TEXT, binary, close, more, ping, pong, text};
 use crate::wire::run;
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Messages of every length that a header can tell in a form of its own, whole and chopped.
 
-use crate::case::{Case, binary, text};
+use crate::case::Case;
+use crate::frame::{binary, text};
 use crate::wire::run;
 
 /// Around every length at which the form of a header, or something behind it, changes.

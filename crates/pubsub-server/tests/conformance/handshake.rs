@@ -4,8 +4,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::case::{close, text};
-use crate::wire::{ECHO, SESSION, frame, head, open, request, server};
+use crate::frame::{close, frame, head, request, text};
+use crate::wire::{ECHO, SESSION, open, server};
 
 /// A request like [`request`] with one line replaced by others, or with lines added to it.
 fn with(line: &str, others: &str) -> String {

@@ -1,6 +1,7 @@
 //! Messages of many megabytes with the limit raised for them; and the limit, to the byte.
 
-use crate::case::{BINARY, Case, Frame, TEXT, binary, more, text};
+use crate::case::Case;
+use crate::frame::{BINARY, Frame, TEXT, binary, more, text};
 use crate::wire::run;
 
 const MIB: usize = 1 << 20;

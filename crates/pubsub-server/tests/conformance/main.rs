@@ -22,6 +22,7 @@ mod case;
 mod closing;
 mod control;
 mod fragments;
+mod frame;
 mod framing;
 mod handshake;
 mod limits;

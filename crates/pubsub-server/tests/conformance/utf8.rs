@@ -1,6 +1,7 @@
 //! UTF-8: every boundary of it, whole and across fragments; and refused at the first byte that can not be right.
 
-use crate::case::{Case, Frame, TEXT, binary, more, text};
+use crate::case::Case;
+use crate::frame::{Frame, TEXT, binary, more, text};
 use crate::wire::run;
 
 /// The first and last character of each length, those beside the surrogates, and characters that mean no character.

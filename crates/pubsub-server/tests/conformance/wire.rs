@@ -11,13 +11,11 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::case::{CLOSE, Case, End, Frame, PONG, close, ping, pong};
+use crate::case::{Case, End};
+use crate::frame::{CLOSE, Frame, PATIENCE, close, frame, head, ping, pong, request, short};
 
 pub(crate) const ECHO: &str = "/echo";
 pub(crate) const SESSION: &str = "/connection/websocket";
-
-/// Longest wait for something that has to come. Nothing waits so long unless it is broken.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A failed connection has to be gone by then: well before the deadline for a peer that never closes (3 s).
 const GONE: Duration = Duration::from_secs(2);
@@ -163,67 +161,4 @@ pub(crate) async fn open(address: SocketAddr, path: &str) -> TcpStream {
         assert!(reply.payload.starts_with(br#"{"id":1,"connect":"#), "{}", short(&reply));
     }
     stream
-}
-
-/// A request for an upgrade as it should be, with the key of the RFC's own example.
-pub(crate) fn request(path: &str) -> String {
-    format!(
-        "GET {path} HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    )
-}
-
-/// The head of an HTTP response, down to its empty line. Empty: there was none.
-pub(crate) async fn head(reader: &mut (impl AsyncRead + Unpin)) -> String {
-    let mut head = Vec::new();
-    let read = async {
-        while !head.ends_with(b"\r\n\r\n") {
-            let Ok(byte) = reader.read_u8().await else { break };
-            head.push(byte);
-        }
-    };
-    timeout(PATIENCE, read).await.expect("a response, or the end of the connection");
-    String::from_utf8(head).unwrap()
-}
-
-/// The next frame from a server, which has to be in the only form that a server may use.
-pub(crate) async fn frame(reader: &mut (impl AsyncRead + Unpin)) -> Result<Frame, String> {
-    timeout(PATIENCE, read_frame(reader)).await.map_err(|_| format!("nothing came for {PATIENCE:?}"))?
-}
-
-async fn read_frame(reader: &mut (impl AsyncRead + Unpin)) -> Result<Frame, String> {
-    let gone = |error: std::io::Error| format!("the connection ended before a frame that had to come: {error}");
-    let [first, second] = reader.read_u16().await.map_err(gone)?.to_be_bytes();
-    if second & 0x80 != 0 {
-        return Err("a server masked a frame".to_owned());
-    }
-    let (length, shortest) = match second {
-        126 => (u64::from(reader.read_u16().await.map_err(gone)?), 126),
-        127 => (reader.read_u64().await.map_err(gone)?, 65_536),
-        short => (u64::from(short), 0),
-    };
-    if length < shortest {
-        return Err(format!("a length of {length} not in its shortest form"));
-    }
-    let mut payload = vec![0; usize::try_from(length).expect("a length that fits")];
-    reader.read_exact(&mut payload).await.map_err(gone)?;
-    let frame = Frame { fin: first & 0x80 != 0, reserved: first >> 4 & 7, opcode: first & 0xF, payload };
-    if frame.reserved != 0 || !matches!(frame.opcode, 0..=2 | CLOSE..=PONG) {
-        return Err(format!("a frame that no server may send: {}", short(&frame)));
-    }
-    if frame.opcode >= CLOSE && (!frame.fin || frame.payload.len() > 125) {
-        return Err(format!("a control frame too large or in pieces: {}", short(&frame)));
-    }
-    Ok(frame)
-}
-
-fn short(frame: &Frame) -> String {
-    let shown = &frame.payload[..frame.payload.len().min(40)];
-    format!(
-        "fin {} opcode {} {} bytes {:?}",
-        frame.fin,
-        frame.opcode,
-        frame.payload.len(),
-        shown.escape_ascii().to_string()
-    )
 }
