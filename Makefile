@@ -2,8 +2,9 @@
 
 CARGO ?= cargo
 PYTHON ?= python3
-TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+SERVER := $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/pubsub-server
 JS := tests/sdk/js
+PY := tests/sdk/python
 
 .DEFAULT_GOAL := help
 .PHONY: help build run test test-rust test-sdk lint fmt doc clean
@@ -27,13 +28,19 @@ test: test-rust ## Run every test; says so if the SDK tests cannot run here
 test-rust: ## Run the tests of the crates
 	$(CARGO) test --workspace
 
-test-sdk: $(JS)/node_modules/.package-lock.json ## Drive the built server with the published SDKs
+test-sdk: $(JS)/node_modules/.package-lock.json $(PY)/.venv/.installed ## Drive the built server with the published SDKs
 	$(CARGO) build -p pubsub-server
-	cd $(JS) && SDK_TEST_SERVER=$(abspath $(TARGET_DIR))/debug/pubsub-server \
-	  node --test --test-concurrency=4 --test-reporter=spec
+	cd $(JS) && SDK_TEST_SERVER=$(SERVER) node --test --test-concurrency=4 --test-reporter=spec
+	cd $(PY) && SDK_TEST_SERVER=$(SERVER) .venv/bin/python -m pytest
 
 $(JS)/node_modules/.package-lock.json: $(JS)/package-lock.json
 	cd $(JS) && npm ci
+	@touch $@
+
+$(PY)/.venv/.installed: $(PY)/requirements.txt
+	rm -rf $(PY)/.venv
+	$(PYTHON) -m venv $(PY)/.venv
+	$(PY)/.venv/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 lint: ## Check format and lints, warnings as errors
@@ -48,4 +55,4 @@ doc: ## Build the documentation of the crates, warnings as errors
 
 clean: ## Remove what was built and installed
 	$(CARGO) clean
-	rm -rf $(JS)/node_modules
+	rm -rf $(JS)/node_modules $(PY)/.venv

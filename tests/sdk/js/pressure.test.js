@@ -15,9 +15,7 @@ const ann = { token: token({ sub: 'ann' }) };
 // Two subscribers of one channel, the first of them behind a hop that stops reading; publications flow until the
 // server has cut that one, however much the sockets between them hold.
 async function floodedUntilCut(t) {
-  const server = await startServer(t, config({
-    client: { queue_max_size: 65536, recovery_max_publication_limit: 1000 },
-  }));
+  const server = await startServer(t, config({ client: { queue_max_size: 65536 } }));
   const hop = await Hop.start(t, server.port);
   const slow = await subscribed(await connected(t, hop.ws, ann), 'open:room');
   const quick = await subscribed(await connected(t, server.ws, ann), 'open:room');

@@ -12,8 +12,8 @@ import { token } from './support/tokens.js';
 const ann = { token: token({ sub: 'ann' }) };
 
 // A client behind a hop, subscribed to `channel` and as far as the `first` publications.
-async function listening(t, channel, first, options = {}) {
-  const server = await startServer(t, config());
+async function listening(t, channel, first, options = {}, clientOptions = {}) {
+  const server = await startServer(t, config({ client: clientOptions }));
   const hop = await Hop.start(t, server.port);
   const client = await connected(t, hop.ws, ann);
   const room = await subscribed(client, channel, options);
@@ -98,6 +98,13 @@ test('a client that missed just as much as is kept recovers', async (t) => {
   assert.equal(told.recovered, true);
   assert.deepEqual(await publications(here.room, 3), [[2, 'b'], [3, 'c'], [4, 'd']]);
   await onlyThen(here, 'brief:room', 5, 'live');
+});
+
+test('a client that missed more than it may recover at once is told so', async (t) => {
+  const here = await listening(t, 'open:room', ['a'], {}, { recovery_max_publication_limit: 2 });
+  const told = await away(here, () => here.server.publishAll('open:room', ['b', 'c', 'd']));
+  assert.deepEqual([told.wasRecovering, told.recovered, told.streamPosition.offset], [true, false, 4]);
+  await onlyThen(here, 'open:room', 5, 'live');
 });
 
 test('a client whose history was removed is told so', async (t) => {

@@ -4,7 +4,8 @@ import { PUBLIC_KEYS, SECRET } from './tokens.js';
 
 export const API_KEY = 'api-key-of-the-tests';
 
-const HISTORY = { history_size: 1000, history_ttl: '300s' };
+// More than any test publishes, however slow the machine, except where a namespace says otherwise.
+const HISTORY = { history_size: 100_000, history_ttl: '300s' };
 
 const NAMESPACES = [
   // Every client may do everything.
@@ -37,6 +38,7 @@ export function config({ client = {}, ...rest } = {}) {
   return {
     client: {
       token: { hmac_secret_key: SECRET, ...PUBLIC_KEYS },
+      recovery_max_publication_limit: 100_000,
       ...client,
     },
     channel: { namespaces: NAMESPACES },

@@ -1,0 +1,1 @@
+"""What the tests are made of: a server, a hop in front of it, clients with journals, tokens."""
