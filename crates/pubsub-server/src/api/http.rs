@@ -42,13 +42,18 @@ const BATCH: &str = "batch";
 
 /// The API under its prefix.
 pub(super) fn router(service: &Arc<Service>) -> Router {
-    let config = &service.config.http_api;
-    let prefix = config.handler_prefix.trim_end_matches('/');
-    let guard = Arc::new(Guard::new(config));
-    // The layer that is added last is the first that a request meets.
-    Router::new()
+    let prefix = service.config.http_api.handler_prefix.trim_end_matches('/');
+    let routes = Router::new()
         .route(if prefix.is_empty() { "/" } else { prefix }, any(older))
-        .route(&format!("{prefix}/{{method}}"), any(method))
+        .route(&format!("{prefix}/{{method}}"), any(method));
+    guarded(routes, service)
+}
+
+/// What every request to the API has to pass, and only those: a WebSocket would live under it for as long as it lasts.
+fn guarded(routes: Router<Arc<Service>>, service: &Arc<Service>) -> Router {
+    let guard = Arc::new(Guard::new(&service.config.http_api));
+    // The layer that is added last is the first that a request meets.
+    routes
         .layer(DefaultBodyLimit::disable())
         .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
         .layer(from_fn_with_state(guard, admit))
@@ -260,5 +265,32 @@ fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::UnrecoverablePosition => StatusCode::RANGE_NOT_SATISFIABLE,
         ErrorCode::ConcurrentPagination => StatusCode::CONFLICT,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::server::Server;
+    use crate::transport::listener::memory;
+    use tower::ServiceExt as _;
+
+    #[tokio::test]
+    async fn a_bug_ends_its_request_alone_and_is_counted() {
+        let (listener, _connector) = memory::<tokio::io::DuplexStream>();
+        let server = Server::new(Config::generous()).seed(1).on_current_runtime().start(listener).unwrap();
+        let routes = Router::new().route("/api/{method}", any(async || -> StatusCode { panic!("a bug") }));
+        let router = guarded(routes, server.service());
+        for _ in 0..2 {
+            let request = Request::post("/api/publish").body(Body::empty()).unwrap();
+            let response = router.clone().oneshot(request).await.unwrap();
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            let body = Bytes::from_request(Request::new(response.into_body()), &()).await.unwrap();
+            assert_eq!(body, r#"{"error":{"code":100,"message":"internal server error"}}"#);
+        }
+        let counted = server.service().metrics().snapshot().api_requests;
+        assert_eq!(counted, [(("publish", 500), 2)].into());
+        server.shutdown().await;
     }
 }

@@ -1,11 +1,16 @@
 //! `subscribe`, `unsubscribe`, `disconnect` and `refresh`, as the clients see them that they act upon.
 
+use std::future::Future as _;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
-use pubsub_server::config::NamespaceOptions;
+use pubsub_protocol::Payload;
+use pubsub_server::api::channels::OfChannel;
+use pubsub_server::api::connections::{Disconnect, Subscribe, Unsubscribe};
+use pubsub_server::api::publish::Publish;
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, START, config, namespace};
+use crate::rig::{Rig, START, config};
 
 #[tokio::test(start_paused = true)]
 async fn a_user_is_subscribed_on_all_connections_or_on_the_one_that_is_named() {
@@ -281,28 +286,51 @@ async fn what_has_expired_already_is_closed_and_comes_back_with_a_new_token() {
     rig.end().await;
 }
 
-/// A backend that publishes to a user right after it subscribed it must not find that too early.
+/// A backend that publishes right after it subscribed a user must not be too early.
 #[tokio::test(start_paused = true)]
-async fn a_call_is_answered_when_it_is_done() {
-    let options = NamespaceOptions { presence: true, ..NamespaceOptions::default() };
-    let mut config = config();
-    config.channel.namespaces.push(namespace("seen", options));
-    let rig = Rig::new(config);
+async fn a_call_is_over_when_it_is_done() {
+    let rig = Rig::open();
+    let service = rig.server.service();
     let mut clients = Vec::new();
     for _ in 0..20 {
         clients.push(rig.connected("anna").await);
     }
-    let members = async || rig.call("presence_stats", json!({ "channel": "seen:1" })).await["num_clients"].clone();
-    rig.call("subscribe", json!({ "user": "anna", "channel": "seen:1" })).await;
+    let whom = || (Some("anna".to_owned()), "news".to_owned());
+    let members = async || {
+        let room = OfChannel { channel: "news".to_owned() };
+        service.presence_stats(room).await.unwrap().num_clients
+    };
+
+    // The shard lives on this very thread: until something here waits, it has done nothing.
+    let (user, channel) = whom();
+    let mut subscribing = Box::pin(service.subscribe(Subscribe { user, channel, ..Subscribe::default() }));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(subscribing.as_mut().poll(&mut cx).is_pending());
+    assert_eq!(members().await, 0);
+    subscribing.await.unwrap();
     assert_eq!(members().await, 20);
-    rig.call("publish", json!({ "channel": "seen:1", "data": 1 })).await;
+    let data = Some(Payload::from_json("1").unwrap());
+    service.publish(Publish { channel: "news".to_owned(), data, ..Publish::default() }).await.unwrap();
     for client in &mut clients {
-        client.push().await;
+        assert!(client.push().await.get("subscribe").is_some());
         assert_eq!(client.data().await, 1);
     }
-    rig.call("unsubscribe", json!({ "user": "anna", "channel": "seen:1" })).await;
+
+    let (user, channel) = whom();
+    service.unsubscribe(Unsubscribe { user, channel, ..Unsubscribe::default() }).await.unwrap();
     assert_eq!(members().await, 0);
     rig.end().await;
+}
+
+/// The answer of a shard that has ended can not be waited for.
+#[tokio::test(start_paused = true)]
+async fn a_call_to_a_server_that_has_ended_fails() {
+    let rig = Rig::open();
+    let service = rig.server.service().clone();
+    rig.end().await;
+    let disconnect = Disconnect { user: Some(String::new()), ..Disconnect::default() };
+    let error = service.disconnect(disconnect).await.unwrap_err();
+    assert_eq!(error.code, pubsub_protocol::ErrorCode::Internal);
 }
 
 #[tokio::test]

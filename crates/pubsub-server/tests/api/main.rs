@@ -7,6 +7,7 @@
 mod channels;
 mod connections;
 mod http;
+mod manual;
 mod probes;
 mod publish;
 mod rig;

@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 /// How long anything may take, on the paused clock: what waits longer waits in vain.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 const PIPE_BYTES: usize = 1 << 16;
 
@@ -246,17 +246,20 @@ impl Client {
         assert_eq!(self.waiting, [] as [Value; 0]);
     }
 
+    /// The next reply; pings are answered and passed over.
     async fn receive(&mut self) -> Result<Value, (u16, String)> {
-        loop {
-            let message = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("the server says something");
-            match message.expect("a close frame comes first").unwrap() {
-                Message::Text(text) if text.as_str() == "{}" => {
-                    self.socket.send(Message::text("{}")).await.unwrap();
+        let receiving = async {
+            loop {
+                match self.socket.next().await.expect("a close frame comes first").unwrap() {
+                    Message::Text(text) if text.as_str() == "{}" => {
+                        self.socket.send(Message::text("{}")).await.unwrap();
+                    }
+                    Message::Text(text) => return Ok(serde_json::from_str(&text).unwrap()),
+                    Message::Close(Some(frame)) => return Err((frame.code.into(), frame.reason.to_string())),
+                    other => panic!("{other:?}"),
                 }
-                Message::Text(text) => return Ok(serde_json::from_str(&text).unwrap()),
-                Message::Close(Some(frame)) => return Err((frame.code.into(), frame.reason.to_string())),
-                other => panic!("{other:?}"),
             }
-        }
+        };
+        tokio::time::timeout(PATIENCE, receiving).await.expect("the server says something")
     }
 }
