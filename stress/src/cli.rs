@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use crate::chance::Seed;
+use crate::limits::{self, Ladder, Rung};
 use crate::report::{self, Report};
 use crate::scenario::{self, Context, Scenario};
 use crate::verdict::Verdict;
@@ -25,6 +26,15 @@ pub struct RunOptions {
     pub out: Option<PathBuf>,
 }
 
+impl RunOptions {
+    fn context(self) -> Context {
+        let Self { seed, scale, server, target, out } = self;
+        // A URL is understood too.
+        let target = target.map(|url| url.split("://").last().unwrap_or_default().trim_end_matches('/').to_owned());
+        Context { seed, scale, server, target, out, quiet: false, commit: commit(), replay: None }
+    }
+}
+
 /// Reads a seed, decimal or `0x…`.
 ///
 /// # Errors
@@ -40,6 +50,7 @@ pub fn parse_seed(text: &str) -> Result<Seed, std::num::ParseIntError> {
 #[must_use]
 pub fn list() -> Verdict {
     let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::ASCII_MARKDOWN);
     table.set_header(["scenario", "claim"]);
     for scenario in scenario::all() {
         table.add_row([scenario.name(), scenario.claim()]);
@@ -56,10 +67,8 @@ pub fn run(names: &[String], all: bool, options: RunOptions) -> anyhow::Result<V
     let scenarios = if all { scenario::all() } else { scenario::named(names)? };
     anyhow::ensure!(!scenarios.is_empty(), "name a scenario, or say --all; `stress list` shows them");
     anyhow::ensure!(options.scale > 0.0 && options.scale <= 10.0, "--scale is between 0 and 10");
-    let RunOptions { seed, scale, server, target, out } = options;
-    // A URL is understood too.
-    let target = target.map(|url| url.split("://").last().unwrap_or_default().trim_end_matches('/').to_owned());
-    let context = Context { seed, scale, server, target, out, quiet: false, commit: commit(), replay: None };
+    let context = options.context();
+    let (seed, scale) = (context.seed, context.scale);
     let (commit, shown) = (&context.commit, &context.out);
     say(&format!("stress: commit {commit}, seed {:#x}, scale {scale}, reports to {shown:?}", seed.0));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -74,7 +83,7 @@ pub fn run(names: &[String], all: bool, options: RunOptions) -> anyhow::Result<V
 }
 
 async fn run_all(scenarios: &[Box<dyn Scenario>], context: &Context) -> anyhow::Result<Verdict> {
-    let mut verdicts = Vec::new();
+    let (mut verdicts, mut reports) = (Vec::new(), Vec::new());
     for scenario in scenarios {
         let report = match scenario.run(context).await {
             Ok(report) => report,
@@ -89,8 +98,38 @@ async fn run_all(scenarios: &[Box<dyn Scenario>], context: &Context) -> anyhow::
             report.write(out)?;
         }
         verdicts.push(report.verdict);
+        reports.push(report);
+    }
+    if reports.iter().any(|report| !report.faults.is_empty()) {
+        say(&report::matrix::table(&reports));
     }
     Ok(Verdict::of_all(verdicts))
+}
+
+/// Doubles one thing after the other until an objective breaks, and tells the knees.
+///
+/// # Errors
+/// When there is no server to do it to.
+pub fn limits(options: RunOptions) -> anyhow::Result<Verdict> {
+    let context = options.context();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        for ladder in Ladder::ALL {
+            say(&format!("{}:", ladder.unit()));
+            let told = |rung: &Rung| {
+                let word = rung.broken.as_deref().unwrap_or("held");
+                let server = rung.server_cores.map_or_else(|| "?".to_owned(), |cores| format!("{cores:.2}"));
+                let Rung { size, p99_ms, lab_cores, .. } = rung;
+                say(&format!("  {size:>9}  p99 {p99_ms:8.1} ms  cores: server {server} lab {lab_cores:.2}  {word}"));
+            };
+            let rungs = limits::climb(ladder, &context, told).await?;
+            let knee = rungs.iter().rev().find(|rung| rung.broken.is_none()).map_or(0, |rung| rung.size);
+            let open = rungs.last().is_some_and(|rung| rung.broken.is_none());
+            let word = if open { "and no end was seen" } else { "is the last that held" };
+            say(&format!("  {knee} {word}"));
+        }
+        Ok(Verdict::Held)
+    })
 }
 
 /// Runs again what a report tells of.

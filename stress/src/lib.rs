@@ -10,7 +10,7 @@
 //! - [`monitor`]: what a process uses, from outside; [`trend`]: whether it grows; [`histogram`]: latencies
 //! - [`threshold`], [`verdict`]: a number with its limit and source; held, broken or inconclusive
 //! - [`server`]: the server as a child; [`fleet`]: its clients; [`raw`]: a peer that hides nothing; [`budget`]: what the machine lets us have
-//! - [`scenario`]: the claims; [`report`]: what came of them; [`progress`], [`cli`]: for whoever watches
+//! - [`scenario`]: the claims; [`limits`]: where it ends; [`report`]: what came of them; [`progress`], [`cli`]: for whoever watches
 
 pub mod budget;
 pub mod chance;
@@ -19,6 +19,7 @@ pub mod fault;
 pub mod fleet;
 pub mod histogram;
 pub mod ledger;
+pub mod limits;
 pub mod monitor;
 pub mod oracle;
 pub mod payload;

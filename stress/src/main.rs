@@ -42,6 +42,11 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
+    /// Double connections, subscriptions, rate and payload until an objective breaks, and tell the knees.
+    Limits {
+        #[command(flatten)]
+        options: Options,
+    },
     /// Print the table of the reports in a directory.
     Report {
         /// Where they are.
@@ -69,13 +74,18 @@ struct Options {
     out: Option<PathBuf>,
 }
 
+impl From<Options> for RunOptions {
+    fn from(options: Options) -> Self {
+        let Options { seed, scale, server, target, out } = options;
+        Self { seed, scale, server, target, out }
+    }
+}
+
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::List => Ok(cli::list()),
-        Command::Run { names, all, options } => {
-            let Options { seed, scale, server, target, out } = options;
-            cli::run(&names, all, RunOptions { seed, scale, server, target, out })
-        }
+        Command::Run { names, all, options } => cli::run(&names, all, options.into()),
+        Command::Limits { options } => cli::limits(options.into()),
         Command::Replay { file, server, out } => cli::replay(&file, server, out),
         Command::Report { directory } => cli::report(&directory),
     };

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use procfs::CurrentSI as _;
 use procfs::process::Process;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -22,6 +23,16 @@ pub enum MonitorError {
         /// What `/proc` says.
         source: procfs::ProcError,
     },
+}
+
+/// Processor seconds that all processes of the machine have used so far: what ours did not use of it, others did.
+///
+/// # Errors
+/// When `/proc` does not show it.
+pub fn machine_cpu_seconds() -> procfs::ProcResult<f64> {
+    let total = procfs::KernelStats::current()?.total;
+    let busy = total.user + total.nice + total.system + total.irq.unwrap_or(0) + total.softirq.unwrap_or(0);
+    Ok(busy as f64 / procfs::ticks_per_second() as f64)
 }
 
 /// What a process used at one moment.

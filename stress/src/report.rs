@@ -15,6 +15,7 @@ use crate::threshold::Threshold;
 use crate::verdict::Verdict;
 
 pub mod markdown;
+pub mod matrix;
 pub mod svg;
 
 /// One scenario's result.

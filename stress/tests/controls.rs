@@ -1,6 +1,8 @@
 //! The same fault with and without history: what recovery makes good must show as missing where there is none, or the
 //! green of the first would prove nothing.
 
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing there")]
+
 mod common;
 
 use std::time::Duration;

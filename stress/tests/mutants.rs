@@ -1,5 +1,7 @@
 //! The oracle at the wire: bugs planted between a real server and a peer that mends nothing, each condemned by its name.
 
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing there")]
+
 mod common;
 
 use std::time::Duration;

@@ -3,6 +3,8 @@
 //! `cargo test -p stress --release -- --ignored`, with `PUBSUB_STRESS_CLIENTS` (what 10,000 stands for in the plan of the
 //! first scenario; all others shrink or grow alike) and `PUBSUB_STRESS_SEED`.
 
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing there")]
+
 mod common;
 
 use stress::scenario::{Context, named};

@@ -374,6 +374,25 @@ impl Kind {
         }
     }
 
+    /// All names, in the order of the definition.
+    pub const NAMES: [&'static str; 15] = [
+        "latency",
+        "spikes",
+        "bandwidth",
+        "drip",
+        "slices",
+        "coalesce",
+        "yields",
+        "stall",
+        "half_open",
+        "reset",
+        "fin",
+        "corrupt",
+        "mutant",
+        "refuse",
+        "blackhole",
+    ];
+
     /// Whether it is a state of the link (healed with the guard) rather than one blow.
     #[must_use]
     pub fn lasts(&self) -> bool {

@@ -12,6 +12,9 @@ pub fn document(reports: &[Report]) -> String {
     for report in reports {
         let _infallible = writeln!(out, "| [{0}](#{0}) | {1} | {2} |", report.name, report.verdict, report.claim);
     }
+    if reports.iter().any(|report| !report.faults.is_empty()) {
+        let _infallible = writeln!(out, "\n## Faults and aim points\n\n{}", super::matrix::markdown(reports));
+    }
     for report in reports {
         section(report, &mut out);
     }

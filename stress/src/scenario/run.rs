@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::fault::{Faults, Plan};
 use crate::fleet::{Fleet, Offered};
 use crate::histogram::Latencies;
-use crate::monitor::{ResourceMonitor, ResourceReport};
+use crate::monitor::{ResourceMonitor, ResourceReport, machine_cpu_seconds};
 use crate::oracle::{Class, Law};
 use crate::report::{FaultReport, LatencyReport, Report, Violation};
 use crate::scenario::{Context, Scenario, Subject};
@@ -14,6 +14,8 @@ use crate::verdict::Verdict;
 
 /// A load of which less was offered proves nothing.
 const OFFERED_MIN: f64 = 0.99;
+/// Cores that others may use before latencies are doubted.
+const OTHER_CORES_MAX: f64 = 0.3;
 /// How often processes are looked at.
 const SAMPLE_EVERY: std::time::Duration = std::time::Duration::from_millis(250);
 
@@ -168,6 +170,8 @@ impl Run {
 pub struct Watch {
     stop: tokio::sync::watch::Sender<bool>,
     tasks: Vec<(String, tokio::task::JoinHandle<ResourceReport>)>,
+    began: tokio::time::Instant,
+    machine: Option<f64>,
 }
 
 impl Watch {
@@ -192,7 +196,7 @@ impl Watch {
             Some((name.to_owned(), task))
         });
         let tasks = tasks.collect();
-        Self { stop, tasks }
+        Self { stop, tasks, began: tokio::time::Instant::now(), machine: machine_cpu_seconds().ok() }
     }
 
     /// Ends, and hands what was seen to `run`.
@@ -203,6 +207,16 @@ impl Watch {
             if let Ok(report) = task.await {
                 run.resources(&name, report.clone());
                 reports.insert(name, report);
+            }
+        }
+        if let (Some(before), Ok(after)) = (self.machine, machine_cpu_seconds()) {
+            let ours: f64 = reports.values().map(ResourceReport::cpu_seconds).sum();
+            let others = (after - before - ours).max(0.0) / self.began.elapsed().as_secs_f64().max(1e-3);
+            run.number("cores_used_by_others", others);
+            if others > OTHER_CORES_MAX {
+                run.doubt(format!(
+                    "other processes used {others:.2} cores meanwhile: times are longer than they need be"
+                ));
             }
         }
         reports
