@@ -46,13 +46,14 @@ fn expiring(ttl: u32) -> ConnectResult {
 async fn a_bad_token_is_final_and_says_so() {
     let (client, mut mock) = started(config().token("bad"));
     mock.upgraded().await.close(3500, "invalid token").await;
+    let _ = ended(&client).await;
     let error = client.ready().await.unwrap_err();
     assert!(matches!(&error, ConnectError::Closed(CloseReason::Dial(DialError::Closed { code: 3500, .. }))), "{error}");
     let (client, mut mock) = started(config().token("bad"));
     let mut peer = mock.upgraded().await;
     let (id, _) = token(&mut peer).await;
     peer.refuse(id, ErrorCode::Unauthorized).await;
-    match client.closed().await {
+    match ended(&client).await {
         CloseReason::Dial(DialError::Auth(error)) => assert_eq!(error.code, 101),
         other => panic!("{other}"),
     }
@@ -74,7 +75,7 @@ async fn an_expired_token_is_replaced_where_another_can_be_had() {
     let mut peer = mock.upgraded().await;
     let (id, _) = token(&mut peer).await;
     peer.refuse(id, ErrorCode::TokenExpired).await;
-    assert!(matches!(client.closed().await, CloseReason::Dial(DialError::Auth(error)) if error.code == 109));
+    assert!(matches!(ended(&client).await, CloseReason::Dial(DialError::Auth(error)) if error.code == 109));
 }
 
 #[tokio::test(start_paused = true)]
@@ -123,7 +124,7 @@ async fn a_renewal_that_fails_is_tried_again_and_one_that_is_denied_ends_it() {
     let _peer = mock.connected_with(expiring(10)).await;
     client.ready().await.unwrap();
     let start = Instant::now();
-    assert!(matches!(client.closed().await, CloseReason::Token(error) if error.is_final()));
+    assert!(matches!(ended(&client).await, CloseReason::Token(error) if error.is_final()));
     let ended = start.elapsed();
     assert!(ended >= 13 * SECOND && ended <= 18 * SECOND, "8 s, then 5 to 10 s: {ended:?}");
     assert_eq!(asked.load(Ordering::Relaxed), 3);

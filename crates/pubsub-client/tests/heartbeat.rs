@@ -78,6 +78,26 @@ async fn a_protocol_without_pings_of_its_own_falls_back_to_websockets() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_protocols_own_pings_go_out_and_a_missed_pong_forces_a_reconnect() {
+    let (connector, mut mock) = mock();
+    let client = start(config().ping_kind(PingKind::Protocol), connector, pubsub_client::JsonHandler::default());
+    let mut peer = mock.upgraded().await;
+    for _ in 0..3 {
+        assert_eq!(peer.text().await, r#"{"op":"ping"}"#);
+        peer.send(br#"{"op":"pong"}"#).await;
+    }
+    // And the other way round.
+    peer.send(br#"{"op":"ping"}"#).await;
+    assert_eq!(peer.text().await, r#"{"op":"pong"}"#);
+    assert_eq!(peer.text().await, r#"{"op":"ping"}"#);
+    let start = Instant::now();
+    let _next = mock.stream().await;
+    assert!(start.elapsed() >= 10 * SECOND, "{:?}", start.elapsed());
+    assert!(matches!(client.last_loss(), Some(CloseReason::NoPong { .. })));
+    assert_eq!(client.stats().strays, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_flood_of_data_does_not_hide_that_pings_are_due() {
     let (_client, _mock, mut peer) = connected(config().ping_interval(5 * SECOND).pong_timeout(SECOND)).await;
     for _ in 0..60 {

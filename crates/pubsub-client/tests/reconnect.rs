@@ -66,7 +66,7 @@ async fn delays_lie_under_a_ceiling_that_doubles_and_come_from_the_seed() {
         times.push(Instant::now());
         let delays: Vec<Duration> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert_eq!(client.stats().attempts, 7);
-        match client.closed().await {
+        match ended(&client).await {
             CloseReason::AttemptsExhausted { attempts: 7, last } => {
                 assert!(matches!(*last, CloseReason::Dial(DialError::Transport { .. })), "{last}");
             }
@@ -96,7 +96,7 @@ async fn codes_that_say_stay_away_are_heeded() {
             let _peer = mock.connected().await;
             client.ready().await.unwrap();
         } else {
-            match client.closed().await {
+            match ended(&client).await {
                 CloseReason::Server { code: told, reason } => {
                     assert_eq!((told, &*reason), (u32::from(code), "told by the test"));
                 }
@@ -150,7 +150,7 @@ async fn an_attempt_that_hangs_anywhere_ends_at_the_connect_timeout() {
                 Box::new(peer)
             }
         };
-        match client.closed().await {
+        match ended(&client).await {
             CloseReason::AttemptsExhausted { attempts: 1, last } => {
                 assert!(matches!(*last, CloseReason::Dial(DialError::Timeout { .. })), "{last}");
             }
@@ -270,7 +270,7 @@ async fn a_message_beyond_the_limit_is_final() {
     let (client, _mock, mut peer) = connected(config().message_bytes_max(2_000usize)).await;
     peer.send(&vec![b' '; 2_001]).await;
     assert_eq!(peer.hear().await, Some(Heard::Close(1009)));
-    assert!(client.closed().await.to_string().contains("2000"), "{}", client.closed().await);
+    assert!(ended(&client).await.to_string().contains("2000"), "{}", ended(&client).await);
 }
 
 #[tokio::test(start_paused = true)]

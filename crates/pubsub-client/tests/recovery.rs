@@ -352,8 +352,11 @@ async fn run(cuts: &[Cut], trims: bool, seed: u64) -> (Vec<u64>, u64) {
     (reader.await.unwrap(), stream.top)
 }
 
+/// Runs under a paused clock, for at most a virtual day: who waits for what never comes must fail, not hang.
 fn paused<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(future)
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let day = 24 * 3_600 * SECOND;
+    runtime.block_on(async { tokio::time::timeout(day, future).await.expect("stuck: what is due never came") })
 }
 
 proptest! {

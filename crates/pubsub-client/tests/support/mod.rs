@@ -89,9 +89,11 @@ pub fn publication(offset: u64) -> Publication {
 }
 
 impl Mock {
-    /// The next stream, before any byte.
+    /// The next stream, before any byte. Fails rather than waits for ever: a paused clock has all the time in the world.
     pub async fn stream(&mut self) -> DuplexStream {
-        self.acceptor.accept().await.expect("the client is there")
+        let day = Duration::from_secs(24 * 3_600);
+        let accepted = tokio::time::timeout(day, self.acceptor.accept()).await.expect("the client does not dial");
+        accepted.expect("the client is there")
     }
 
     /// The next connection, upgraded.
@@ -284,6 +286,12 @@ pub fn accept(request: &str) -> String {
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n\r\n",
         derive_accept_key(key.as_bytes())
     )
+}
+
+/// Why the client has ended. Fails rather than waits for ever.
+pub async fn ended(client: &Client) -> pubsub_client::CloseReason {
+    let day = Duration::from_secs(24 * 3_600);
+    tokio::time::timeout(day, client.closed()).await.expect("the client does not end")
 }
 
 /// What happened, in a word each, until the subscription has nothing more for now.
