@@ -31,6 +31,9 @@ use connector::FaultyConnector;
 /// Publishers have connections of their own, numbered from here, so that faults on subscribers leave them alone.
 pub const PUBLISHER_CONNECTIONS: u64 = 1 << 32;
 
+/// How late the last publication may be before the rate counts as not offered.
+const LAST_LATE_MAX: Duration = Duration::from_millis(50);
+
 /// How members behave.
 #[derive(Clone, Debug)]
 pub struct FleetOptions {
@@ -383,8 +386,10 @@ impl Fleet {
         }
         let took = began.elapsed();
         while waiting.next().await.is_some() {}
+        // A hiccup before the last one is no lack of rate; a generator that cannot keep up falls behind further and further.
+        let took = took.saturating_sub(LAST_LATE_MAX).max(planned);
         let ratio = if rate > 0.0 { planned.as_secs_f64() / took.as_secs_f64().max(1e-9) } else { 1.0 };
-        Offered { publications, ratio: ratio.min(1.0) }
+        Offered { publications, ratio }
     }
 
     /// Begins one publish: it is on its way when this returns, and the future waits for its answer.

@@ -21,9 +21,16 @@ async fn holds(name: &str, context: &Context) {
     assert!(report.tally.pushed > 0 && report.violations.is_empty());
 }
 
+/// What is said, delivered and counted, and not how fast: the machine of a test has other things to do, so that a rate
+/// that could not be offered is no reason to fail here. Every other one is.
 async fn holds_small(name: &str) {
     let (server, address) = common::serving(1_000);
-    holds(name, &Context { target: Some(address), scale: 0.01, ..Context::default() }).await;
+    let context = Context { target: Some(address), scale: 0.01, ..Context::default() };
+    let report = named(&[name.to_owned()]).unwrap().remove(0).run(&context).await.unwrap();
+    let told = || serde_json::to_string_pretty(&report).unwrap();
+    assert!(report.verdict != Verdict::Broken, "{}", told());
+    assert!(report.inconclusive.iter().all(|reason| reason.starts_with("of the planned rate")), "{}", told());
+    assert!(report.tally.pushed > 0);
     drop(server);
 }
 

@@ -197,3 +197,38 @@ impl Lane {
         self.stalls > 0 && self.queue.iter().any(|entry| by(&entry.item))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_piece_that_would_overtake_waits_for_the_one_before_it() {
+        let now = Instant::now();
+        let later = |ms| now + Duration::from_millis(ms);
+        let mut lane = Lane::new(100, 0);
+        lane.push_bytes(later(50), b"slow");
+        lane.push_bytes(later(10), b"quick");
+        assert!(matches!(lane.front(later(20)), Front::NotBefore(at) if at == later(50)));
+        // At 20 ms neither has arrived, though the second alone would have: both are lost.
+        lane.forget_in_flight(later(20));
+        assert_eq!((lane.queued(), lane.is_empty()), (0, true));
+    }
+
+    #[test]
+    fn bounds_and_counts_follow_what_goes_in_and_out() {
+        let now = Instant::now();
+        let mut lane = Lane::new(10, 7);
+        lane.push_bytes(now, b"abcdef");
+        assert_eq!((lane.queued(), lane.peak(), lane.entered()), (6, 6, 13));
+        assert_eq!((lane.room(now, 4), lane.room(now, 100)), (0, 4), "arrived and unread has a bound of its own");
+        lane.advance(2);
+        lane.push_blow(now, Blow::End);
+        assert!(matches!(lane.front(now), Front::Bytes(b"cdef")));
+        lane.advance(4);
+        assert!(matches!(lane.front(now), Front::Blow(Blow::End)));
+        assert_eq!((lane.queued(), lane.peak()), (0, 6));
+    }
+}

@@ -451,3 +451,31 @@ async fn on_a_real_socket_a_reset_is_a_reset_and_a_fin_is_a_fin() {
         drop(us.await.unwrap());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_still_on_the_way_when_a_reset_comes_never_arrives() {
+    let faults = faults();
+    let _far = faults.inject(fixed("far", MS(100)).direction(Direction::In));
+    let (mut ours, mut theirs) = connected(&faults);
+    theirs.write_all(b"on the way").await.unwrap();
+    assert!(tokio::time::timeout(MS(50), ours.read(&mut [0; 16])).await.is_err());
+    assert_eq!(ours.held_back(), (10, 0), "taken in, not arrived");
+    let _reset = faults.inject(Fault::new("reset", Kind::Reset));
+    assert_eq!(ours.read(&mut [0; 16]).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    assert_eq!(ours.held_back(), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_with_input_that_has_arrived_and_is_unread_resets_the_peer() {
+    for (wait, expected) in [(200, Err(io::ErrorKind::ConnectionReset)), (0, Ok(0))] {
+        let faults = faults();
+        let _far = faults.inject(fixed("far", MS(100)).direction(Direction::In));
+        let (mut ours, mut theirs) = connected(&faults);
+        theirs.write_all(b"never read").await.unwrap();
+        ours.flush().await.unwrap();
+        tokio::time::sleep(MS(wait)).await;
+        drop(ours);
+        let end = theirs.read(&mut [0; 4]).await.map_err(|error| error.kind());
+        assert_eq!(end, expected, "dropped {wait} ms after the input was sent, which takes 100 ms");
+    }
+}
