@@ -51,16 +51,26 @@ pub struct PublishOptions {
     pub version_epoch: Box<str>,
 }
 
+/// What came of a publish.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Published {
+    /// The publication's place; the default one where the channel keeps no history.
+    pub position: StreamPosition,
+    /// Nothing was published. With a key that was used before, `position` is that of the first publication with it; with
+    /// a version that is not new, that of the newest one.
+    pub suppressed: bool,
+}
+
 /// Streams, presence and idempotency of all channels.
 pub trait Engine: Send + Sync + 'static {
-    /// Appends to the channel's stream and hands the publication to the feed. Returns its position: the
-    /// default one where the channel keeps no history.
+    /// Appends to the channel's stream and hands the publication to the feed, unless key or version say that this
+    /// was done before.
     fn publish<'a>(
         &'a self,
         channel: &'a str,
         publication: Publication,
         options: PublishOptions,
-    ) -> Answer<'a, StreamPosition>;
+    ) -> Answer<'a, Published>;
 
     /// Tells the feed that somebody joined or left. Not kept.
     fn announce<'a>(&'a self, channel: &'a str, event: PresenceEvent) -> Answer<'a, ()>;

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 use pubsub_protocol::reply::PresenceStatsResult;
-use pubsub_protocol::{ClientInfo, DisconnectCode, ErrorCode, Publication, StreamPosition};
+use pubsub_protocol::{ClientInfo, DisconnectCode, ErrorCode, Publication};
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
-use crate::engine::{Engine, EngineError, PresenceEvent, PublishOptions};
+use crate::engine::{Engine, EngineError, PresenceEvent, PublishOptions, Published};
 use crate::hub::Hub;
 use crate::session::control::Action;
 use crate::session::id::Place;
@@ -150,7 +150,7 @@ impl Node {
         channel: &str,
         publication: Publication,
         options: PublishOptions,
-    ) -> Result<StreamPosition, ErrorCode> {
+    ) -> Result<Published, ErrorCode> {
         self.engine.publish(channel, publication, options).await.map_err(|error| failed(channel, &error))
     }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ApiError, Service};
 use crate::channel::data::Source;
-use crate::engine::PublishOptions;
+use crate::engine::{self, PublishOptions};
 
 /// Parameters of [`Service::publish`].
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -129,9 +129,11 @@ impl Service {
 
     async fn publish_to(&self, channel: &str, content: &Content) -> Result<Published, ApiError> {
         let name = self.resolve(channel)?;
-        let format = name.options.publication_data_format;
-        name.check_data(&content.data, Source::Json)
-            .map_err(|code| ApiError::new(code, format!("data: {channel:?} takes {format:?} only")))?;
+        name.check_data(&content.data, Source::Json).map_err(|code| {
+            let what =
+                if content.data.is_too_deep() { "nested too deep" } else { "not of its publication_data_format" };
+            ApiError::new(code, format!("data: for channel {channel:?} it is {what}"))
+        })?;
         // A broadcast to very many channels gives way to others in between.
         tokio::task::coop::consume_budget().await;
         self.node.hub.room().await;
@@ -148,8 +150,10 @@ impl Service {
             version: content.version,
             version_epoch: content.version_epoch.as_str().into(),
         };
-        let position = self.node.publish(channel, publication, options).await?;
-        self.metrics.node.publications.increment();
+        let engine::Published { position, suppressed } = self.node.publish(channel, publication, options).await?;
+        if !suppressed {
+            self.metrics.node.publications.increment();
+        }
         Ok(position.into())
     }
 }

@@ -18,7 +18,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use tokio::time::Instant;
 
-use super::{Answer, Engine, Feed, PresenceEvent, PublishOptions};
+use super::{Answer, Engine, Feed, PresenceEvent, PublishOptions, Published};
 use crate::stream::{HistoryPage, HistoryQuery, Retention, Stream};
 
 /// How long the result of a publish with an idempotency key is remembered.
@@ -124,34 +124,34 @@ impl MemoryEngine {
         work(&mut stream)
     }
 
-    fn publish_now(&self, channel: &str, publication: Publication, options: PublishOptions) -> StreamPosition {
+    fn publish_now(&self, channel: &str, publication: Publication, options: PublishOptions) -> Published {
         let now = Instant::now();
         let Some(retention) = options.retention else {
             return match options.idempotency_key {
                 None => {
                     self.feed.publication(channel, publication, "");
-                    StreamPosition::default()
+                    Published::default()
                 }
                 Some(key) => {
                     // Without a stream the order of the results' lock has to do.
                     let mut results = self.results.lock();
-                    if let Some(first) = results.find(channel, &key, now) {
-                        return first;
+                    if let Some(position) = results.find(channel, &key, now) {
+                        return Published { position, suppressed: true };
                     }
                     self.feed.publication(channel, publication, "");
                     results.insert(channel, key, StreamPosition::default(), now);
-                    StreamPosition::default()
+                    Published::default()
                 }
             };
         };
         self.with_stream(channel, &retention, now, |stream| {
             if let Some(key) = &options.idempotency_key
-                && let Some(first) = self.results.lock().find(channel, key, now)
+                && let Some(position) = self.results.lock().find(channel, key, now)
             {
-                return first;
+                return Published { position, suppressed: true };
             }
             if options.version > 0 && !stream.advance_version(options.version, &options.version_epoch) {
-                return stream.position();
+                return Published { position: stream.position(), suppressed: true };
             }
             let publication = stream.append(publication, &retention, now);
             let position = stream.position();
@@ -159,7 +159,7 @@ impl MemoryEngine {
             if let Some(key) = options.idempotency_key {
                 self.results.lock().insert(channel, key, position.clone(), now);
             }
-            position
+            Published { position, suppressed: false }
         })
     }
 }
@@ -199,7 +199,7 @@ impl Engine for MemoryEngine {
         channel: &'a str,
         publication: Publication,
         options: PublishOptions,
-    ) -> Answer<'a, StreamPosition> {
+    ) -> Answer<'a, Published> {
         at_once(self.publish_now(channel, publication, options))
     }
 

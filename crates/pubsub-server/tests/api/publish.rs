@@ -100,6 +100,8 @@ async fn an_idempotent_publish_happens_once_in_five_minutes_and_channel() {
         tokio::time::advance(Duration::from_secs(2)).await;
         rig.call("publish", publish(4)).await;
         assert_eq!(client.data().await, 4, "in {channel}");
+        let counted = rig.server.service().metrics().snapshot().publications_by_api;
+        assert_eq!(counted, 3, "what was suppressed is none");
         rig.end().await;
     }
 }
@@ -118,6 +120,7 @@ async fn only_newer_versions_pass_within_a_version_epoch() {
     assert_eq!(publish(6, "").await, 2);
     assert_eq!(publish(1, "reborn").await, 3);
     assert_eq!([client.data().await, client.data().await, client.data().await], [5, 6, 1]);
+    assert_eq!(rig.server.service().metrics().snapshot().publications_by_api, 3);
     client.is_at_rest().await;
     rig.end().await;
 }
@@ -133,6 +136,10 @@ async fn data_that_the_channel_does_not_take_is_refused() {
     let (code, detail) = rig.refused("publish", json!({ "channel": "objects:1", "data": [] })).await;
     assert_eq!(code, 107);
     assert!(detail.contains("objects:1"), "{detail}");
+    let deep = format!(r#"{{"channel":"news","data":{}{}}}"#, "[".repeat(129), "]".repeat(129));
+    let (code, detail) = crate::rig::refusal(&rig.post("/api/publish", deep).await.json());
+    assert_eq!(code, 107);
+    assert!(detail.contains("too deep"), "{detail}");
     for nothing in [json!({ "channel": "news" }), json!({ "channel": "news", "data": null, "b64data": "" })] {
         assert_eq!(rig.refused("publish", nothing).await, (107, "data is missing".to_owned()));
     }
