@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use pubsub_protocol::{Payload, Publication, StreamPosition};
 use serde::{Deserialize, Serialize};
 
 use super::{ApiError, Service};
-use crate::channel::data::Source;
+use crate::channel::data::{Source, json_from_base64};
 use crate::engine::{self, PublishOptions};
 
 /// Parameters of [`Service::publish`].
@@ -177,9 +175,5 @@ pub(super) fn json_of(name: &str, base64: &str, json: Option<Payload>) -> Result
     if base64.is_empty() {
         return Ok(json);
     }
-    let bytes =
-        STANDARD.decode(base64).map_err(|error| ApiError::bad_request(format!("{name} is not base64: {error}")))?;
-    let no_json = |error: &dyn std::fmt::Display| ApiError::bad_request(format!("{name} holds no JSON: {error}"));
-    let text = std::str::from_utf8(&bytes).map_err(|error| no_json(&error))?;
-    Payload::from_json(text).map(Some).map_err(|error| no_json(&error))
+    json_from_base64(base64).map(Some).map_err(|what| ApiError::bad_request(format!("{name} {what}")))
 }

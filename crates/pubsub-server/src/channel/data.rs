@@ -1,5 +1,7 @@
 //! What a publication may hold: `publication_data_format`, and no JSON so deep that subscribers could not parse it.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use pubsub_protocol::{ErrorCode, Payload};
 use serde::de::IgnoredAny;
 
@@ -34,6 +36,17 @@ impl ResolvedChannel<'_> {
         );
         if good && (opaque || !data.is_too_deep()) { Ok(()) } else { Err(ErrorCode::BadRequest) }
     }
+}
+
+/// Reads application data that came in base64, in a token or a call of the server API. It must be JSON, the only format
+/// that clients are spoken to in.
+///
+/// # Errors
+/// What is wrong with it, as the end of a sentence that begins with its name.
+pub fn json_from_base64(encoded: &str) -> Result<Payload, String> {
+    let bytes = STANDARD.decode(encoded).map_err(|error| format!("is not base64: {error}"))?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| format!("holds no JSON: {error}"))?;
+    Payload::from_json(text).map_err(|error| format!("holds no JSON: {error}"))
 }
 
 fn is_json(bytes: &[u8], source: Source) -> bool {

@@ -7,8 +7,6 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use pubsub_protocol::Payload;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -16,6 +14,7 @@ use serde_json::Number;
 use serde_json::value::RawValue;
 
 use super::{TokenError, invalid};
+use crate::channel::data::json_from_base64;
 
 /// What a connection token says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -223,9 +222,7 @@ fn either(name: &str, base64: Option<String>, json: Option<Payload>) -> Result<O
     let Some(encoded) = base64.filter(|encoded| !encoded.is_empty()) else {
         return Ok(json);
     };
-    let bytes = STANDARD.decode(encoded).map_err(|error| invalid(format!("`{name}` is not base64: {error}")))?;
-    let text = std::str::from_utf8(&bytes).map_err(|error| invalid(format!("`{name}` holds no JSON: {error}")))?;
-    let payload = Payload::from_json(text).map_err(|error| invalid(format!("`{name}` holds no JSON: {error}")))?;
+    let payload = json_from_base64(&encoded).map_err(|what| invalid(format!("`{name}` {what}")))?;
     Ok(Some(payload))
 }
 
