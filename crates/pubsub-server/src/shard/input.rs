@@ -85,7 +85,7 @@ impl<S: Socket> Shard<S> {
         Fate::Keep
     }
 
-    /// Whether nothing of a connection is read for our own sake: its silence proves nothing then.
+    /// Whether nothing of a connection is read for our own sake.
     pub(super) fn is_kept_waiting(&self, connection: &Connection<S>) -> bool {
         connection.work.is_some() || !self.desk.node.hub.has_room()
     }

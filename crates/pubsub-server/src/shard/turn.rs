@@ -324,8 +324,9 @@ impl<S: Socket> Shard<S> {
         }
         if connection.blocked_ms > 0 && now >= connection.blocked_ms + self.settings.write_timeout_ms {
             connection.session.close(DisconnectCode::WriteError.into(), &mut self.desk.context());
-        } else if !connection.echo && !self.is_kept_waiting(connection) {
-            connection.session.tick(&mut self.desk.context());
+        } else if !connection.echo {
+            let deaf = self.is_kept_waiting(connection);
+            connection.session.tick(deaf, &mut self.desk.context());
         }
         Fate::Keep
     }
