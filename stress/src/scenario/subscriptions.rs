@@ -21,8 +21,11 @@ const ISSUE: &str = "issue 4, scenario 2";
 const WAVES: u64 = 5;
 const SUBSCRIPTIONS_EACH: u64 = 5;
 const PUBLISHER_CONNECTIONS: u64 = 2;
-/// Shares of a straight line: below this a fit does not describe memory that grows with subscriptions.
-const FIT_MIN: f64 = 0.98;
+/// How long the server's allocator keeps what a burst needed: its decay of half a second, and a sweep.
+const GIVEN_BACK: Duration = Duration::from_millis(1_500);
+/// What a straight line must explain. The allocator takes memory in steps of up to 2 MiB, and all 50,000 subscriptions
+/// come to some 14 MiB: such steps alone cost the fit 2 to 3 %. Growth by the square would leave it at 0.92.
+const FIT_MIN: f64 = 0.95;
 
 /// 50,000 subscriptions of 10,000 clients, in five waves.
 pub(super) struct Cascade;
@@ -75,6 +78,8 @@ impl Cascade {
             wanted += connected.wanted;
             took += connected.took;
             connected.errors.iter().for_each(|error| run.doubt(format!("in wave {}: {error}", wave + 1)));
+            // Equal states: what the storm of connects needed is given back first.
+            tokio::time::sleep(GIVEN_BACK).await;
             points.push((subscribed as f64, resident()?));
         }
         let (_, counted) = stats::info(server.address()).await?;
@@ -90,6 +95,9 @@ impl Cascade {
         fleet.census(server.address(), 200).await?;
         watch.finish(&mut run).await;
 
+        for &(subscriptions, bytes) in &points {
+            run.number(&format!("resident_bytes_at_{subscriptions}"), bytes);
+        }
         let (slope, fit) = line(&points);
         run.threshold(
             Threshold::exactly("active subscriptions, by the server", wanted as f64, "", ISSUE)
@@ -136,7 +144,7 @@ mod tests {
         let straight: Vec<(f64, f64)> = (0..6).map(|x| (f64::from(x), 3.0 + 2.0 * f64::from(x))).collect();
         let (slope, fit) = line(&straight);
         assert!((slope - 2.0).abs() < 1e-9 && (fit - 1.0).abs() < 1e-9);
-        let curved: Vec<(f64, f64)> = (0..6).map(|x| (f64::from(x), f64::from(x).powi(3))).collect();
+        let curved: Vec<(f64, f64)> = (0..6).map(|x| (f64::from(x), f64::from(x).powi(2))).collect();
         assert!(line(&curved).1 < FIT_MIN);
     }
 }
