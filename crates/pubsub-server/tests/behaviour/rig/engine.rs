@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pubsub_protocol::reply::PresenceStatsResult;
-use pubsub_protocol::{ClientInfo, Publication, StreamPosition};
+use pubsub_protocol::{ClientInfo, Publication};
 use pubsub_server::engine::memory::MemoryEngine;
-use pubsub_server::engine::{Answer, Engine, EngineError, Feed, PresenceEvent, PublishOptions};
+use pubsub_server::engine::{Answer, Engine, EngineError, Feed, PresenceEvent, PublishOptions, Published};
 use pubsub_server::stream::{HistoryPage, HistoryQuery, Retention};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha12Rng;
@@ -81,7 +81,7 @@ impl Engine for TestEngine {
         channel: &'a str,
         publication: Publication,
         options: PublishOptions,
-    ) -> Answer<'a, StreamPosition> {
+    ) -> Answer<'a, Published> {
         disturbed!(self, channel, self.inner.publish(channel, publication, options))
     }
 
