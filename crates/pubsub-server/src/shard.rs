@@ -100,6 +100,8 @@ pub struct Shard<S> {
     members: Members,
     /// Answers to subscriptions whose markers have not come yet, by number.
     answers: HashMap<u64, Option<(u64, u64)>>,
+    /// Frames and commands that the connection being visited may still have dealt with.
+    visit: usize,
     /// Connections to be polled; connections with something to send.
     runnable: VecDeque<u32>,
     dirty: VecDeque<u32>,
@@ -171,6 +173,7 @@ impl<S> Shard<S> {
             connections: Slab::new(),
             members,
             answers: HashMap::new(),
+            visit: 0,
             runnable: VecDeque::new(),
             dirty: VecDeque::new(),
             pass_messages: 0,

@@ -70,10 +70,12 @@ pub struct Connection<S> {
 /// Input that was received and not yet acted upon, because something has to be waited for first.
 #[derive(Debug, Default)]
 pub(super) struct Unread {
-    /// The rest of a message, from a command on.
+    /// A message, or the rest of one, and how much of it was acted upon.
     pub(super) message: Vec<u8>,
-    /// What came behind it, not yet decoded.
+    pub(super) message_done: usize,
+    /// What came behind it, and how much of that was decoded.
     pub(super) input: Vec<u8>,
+    pub(super) input_done: usize,
 }
 
 /// How far the closing handshake is (RFC 6455, 7).
@@ -98,7 +100,7 @@ pub(super) enum Stage {
 impl<S: Socket> Connection<S> {
     pub(super) fn new(adopted: Adopted<S>, session: Session, message_bytes_max: usize) -> Self {
         let unread =
-            (!adopted.leftover.is_empty()).then(|| Box::new(Unread { message: Vec::new(), input: adopted.leftover }));
+            (!adopted.leftover.is_empty()).then(|| Box::new(Unread { input: adopted.leftover, ..Unread::default() }));
         Self {
             stream: adopted.stream,
             session,

@@ -19,6 +19,13 @@ use crate::transport::socket::Socket;
 /// Reads of one connection before others have their turn.
 const READS_MAX: usize = 4;
 
+/// Frames and commands of one connection that are dealt with before others have their turn. A read may hold ten
+/// thousand of them: whoever floods is served in between those who do not.
+const VISIT: usize = 64;
+
+/// The same when a connection's time is up: what it said in time is to be found, though not at any price.
+pub(super) const LAST_VISIT: usize = 16 * VISIT;
+
 /// Answers that may wait before no further command is read.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 
@@ -31,6 +38,12 @@ const CLOSE_TIMEOUT_MS: u64 = 3000;
 impl<S: Socket> Shard<S> {
     /// Gets on with a connection that wants it: writes, work under way, input.
     pub(super) fn drive(&mut self, slot: u32, connection: &mut Connection<S>) -> Fate {
+        self.drive_for(VISIT, slot, connection)
+    }
+
+    /// The same, for so many frames and commands.
+    pub(super) fn drive_for(&mut self, visit: usize, slot: u32, connection: &mut Connection<S>) -> Fate {
+        self.visit = visit;
         if let Some(wake) = &connection.wake {
             wake.polling();
         }
@@ -43,7 +56,8 @@ impl<S: Socket> Shard<S> {
         }
         let waker = connection.socket_waker(&self.ready, slot);
         let mut cx = Context::from_waker(&waker);
-        for _ in 0..READS_MAX {
+        let mut reads = 0;
+        while reads < READS_MAX && self.visit > 0 {
             // Answers to what was read go out before more is read.
             if connection.wants_to_write() && self.write(slot, connection) == Fate::Drop {
                 return Fate::Drop;
@@ -52,9 +66,10 @@ impl<S: Socket> Shard<S> {
                 return Fate::Keep;
             }
             if let Some(unread) = connection.unread.take() {
-                self.resume(slot, connection, *unread);
+                self.resume(slot, connection, unread);
                 continue;
             }
+            reads += 1;
             let mut scratch = std::mem::take(&mut self.scratch);
             let mut buffer = ReadBuf::new(&mut scratch);
             let read = Pin::new(&mut connection.stream).poll_read(&mut cx, &mut buffer);
@@ -63,7 +78,10 @@ impl<S: Socket> Shard<S> {
                 Poll::Pending => Some(Fate::Keep),
                 Poll::Ready(Ok(())) if n > 0 => {
                     self.cells().bytes_received.add(n as u64);
-                    self.input(slot, connection, &mut scratch[..n]);
+                    let done = self.input(slot, connection, &mut scratch[..n]);
+                    if done < n {
+                        connection.unread.get_or_insert_default().input = scratch[done..n].to_vec();
+                    }
                     None
                 }
                 Poll::Ready(Ok(())) => {
@@ -103,19 +121,24 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    fn resume(&mut self, slot: u32, connection: &mut Connection<S>, unread: Unread) {
-        let Unread { message, mut input } = unread;
-        if !message.is_empty() {
-            self.commands(slot, connection, &message);
+    fn resume(&mut self, slot: u32, connection: &mut Connection<S>, mut unread: Box<Unread>) {
+        if unread.message_done < unread.message.len() {
+            unread.message_done += self.commands(slot, connection, &unread.message[unread.message_done..]);
+            if unread.message_done < unread.message.len() {
+                connection.unread = Some(unread);
+                return;
+            }
         }
-        match &mut connection.unread {
-            Some(unread) => unread.input = input,
-            None => self.input(slot, connection, &mut input),
+        let Unread { mut input, mut input_done, .. } = *unread;
+        input_done += self.input(slot, connection, &mut input[input_done..]);
+        if input_done < input.len() {
+            let unread = connection.unread.get_or_insert_default();
+            (unread.input, unread.input_done) = (input, input_done);
         }
     }
 
-    /// Decodes input and acts upon it, as far as may be; the rest is kept as unread.
-    fn input(&mut self, slot: u32, connection: &mut Connection<S>, input: &mut [u8]) {
+    /// Decodes input and acts upon it, as far as may be. Returns how much of it is done with.
+    fn input(&mut self, slot: u32, connection: &mut Connection<S>, input: &mut [u8]) -> usize {
         let mut decoder = std::mem::replace(&mut connection.decoder, Decoder::new(Role::Server, 0));
         let mut at = 0;
         loop {
@@ -127,10 +150,12 @@ impl<S: Socket> Shard<S> {
                     // Its close frame could not be told from anything else any more.
                     connection.stage = Stage::Closed { until_ms: close_deadline(self.desk.now.ms) };
                     self.mark_dirty(slot, connection);
+                    at = input.len();
                     break;
                 }
             };
             at += decoded.consumed;
+            self.visit = self.visit.saturating_sub(1);
             match decoded.event {
                 None => break,
                 Some(Event::Message { kind, data }) => self.message(slot, connection, kind, data),
@@ -145,12 +170,17 @@ impl<S: Socket> Shard<S> {
                     self.peer_closes(slot, connection, code);
                 }
             }
-            if at < input.len() && (connection.unread.is_some() || self.is_paused(slot, connection)) {
-                connection.unread.get_or_insert_default().input = input[at..].to_vec();
+            if at < input.len() && (connection.unread.is_some() || self.has_to_stop(slot, connection)) {
                 break;
             }
         }
         connection.decoder = decoder;
+        at
+    }
+
+    /// Whether a connection's next frame or command has to wait, for others or for its own sake.
+    fn has_to_stop(&self, slot: u32, connection: &mut Connection<S>) -> bool {
+        self.visit == 0 || self.is_paused(slot, connection)
     }
 
     fn message(&mut self, slot: u32, connection: &mut Connection<S>, kind: MessageKind, data: &[u8]) {
@@ -169,11 +199,14 @@ impl<S: Socket> Shard<S> {
             tracing::info!(connection_id = %connection.session.id(), ?kind, "wrong kind of message for the format");
             return self.end(slot, connection, DisconnectCode::BadRequest.into());
         }
-        self.commands(slot, connection, data);
+        let done = self.commands(slot, connection, data);
+        if done < data.len() {
+            connection.unread.get_or_insert_default().message = data[done..].to_vec();
+        }
     }
 
-    /// The commands of a message, in order, as far as may be; the rest is kept as unread.
-    fn commands(&mut self, slot: u32, connection: &mut Connection<S>, message: &[u8]) {
+    /// The commands of a message, in order, as far as may be. Returns how much of it is done with.
+    fn commands(&mut self, slot: u32, connection: &mut Connection<S>, message: &[u8]) -> usize {
         let mut commands = connection.format.commands(message);
         while let Some(command) = commands.next() {
             match command {
@@ -189,13 +222,14 @@ impl<S: Socket> Shard<S> {
                 }
             }
             if connection.session.is_closed() {
-                return;
+                break;
             }
-            if commands.consumed() < message.len() && self.is_paused(slot, connection) {
-                connection.unread.get_or_insert_default().message = message[commands.consumed()..].to_vec();
-                return;
+            self.visit = self.visit.saturating_sub(1);
+            if commands.consumed() < message.len() && self.has_to_stop(slot, connection) {
+                return commands.consumed();
             }
         }
+        message.len()
     }
 
     /// Ends the conversation from our side.

@@ -12,6 +12,7 @@ use super::connection::{Connection, Purpose, Stage, Written};
 use super::control::{Census, Control, Target};
 use super::deadlines::Deadlines;
 use super::inbox::ShardMessage;
+use super::input::LAST_VISIT;
 use super::poller::Watch;
 use super::{Drain, Settings, Shard, TURN, at};
 use crate::session::Session;
@@ -313,7 +314,7 @@ impl<S: Socket> Shard<S> {
     fn tick(&mut self, slot: u32, connection: &mut Connection<S>) -> Fate {
         let now = self.desk.now.ms;
         // What the peer has said in time counts, also if it was not read in time.
-        if connection.stage == Stage::Open && self.drive(slot, connection) == Fate::Drop {
+        if connection.stage == Stage::Open && self.drive_for(LAST_VISIT, slot, connection) == Fate::Drop {
             return Fate::Drop;
         }
         match connection.stage {

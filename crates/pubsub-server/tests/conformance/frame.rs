@@ -51,6 +51,7 @@ impl Frame {
     }
 
     /// As only a server may send it.
+    #[allow(dead_code, reason = "not every suite needs it")]
     pub(crate) fn unmasked(&self) -> Vec<u8> {
         [self.header(0), self.payload.clone()].concat()
     }

@@ -1,0 +1,134 @@
+//! A crowd does one thing to the server while healthy clients are served; what that costs is measured from outside.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::healthy::Healthy;
+use crate::victim::Victim;
+
+/// How large a crowd, and how strictly it is judged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    pub(crate) peers: usize,
+    /// How long a flood lasts, and a measurement before it.
+    pub(crate) lasts: Duration,
+    /// A 99th percentile below this is good, whatever it was before: a shared machine has hiccups of its own.
+    pub(crate) good_enough: Duration,
+}
+
+impl Size {
+    pub(crate) fn small() -> Self {
+        Self { peers: 20, lasts: Duration::from_millis(500), good_enough: Duration::from_secs(1) }
+    }
+
+    pub(crate) fn large() -> Self {
+        let peers = std::env::var("PUBSUB_STRESS_CLIENTS").map_or(1000, |n| n.parse().expect("a number of clients"));
+        Self { peers, lasts: Duration::from_secs(5), good_enough: Duration::from_millis(5) }
+    }
+}
+
+/// What is done, and what of it is to be seen.
+pub(crate) struct Siege {
+    pub(crate) name: &'static str,
+    pub(crate) settings: &'static [&'static str],
+    /// The most that one of the crowd may cost in memory.
+    pub(crate) bytes_each: u64,
+    /// Metrics that together count at least the whole crowd.
+    pub(crate) counted: &'static [&'static str],
+}
+
+/// What a server with nothing to do may grow by while it does something: caches of the allocator, buffers of shards.
+const SLACK_BYTES: u64 = 24 << 20;
+
+/// How much slower healthy clients may be served.
+const SLOWER: u32 = 2;
+
+/// Lets a crowd loose on a server, and judges.
+pub(crate) async fn withstand(size: Size, siege: Siege, attack: impl AsyncFnOnce(&Victim)) {
+    let Siege { name, settings, bytes_each, counted } = siege;
+    let mut victim = Victim::start(settings).await;
+    let healthy = Healthy::start(victim.address);
+    // The first moments are those of a cold server.
+    sleep(size.lasts / 2).await;
+    healthy.forget();
+    sleep(size.lasts).await;
+    let (before, _) = healthy.p99();
+    let (resident, cpu, descriptors) = (victim.resident(), victim.cpu(), victim.descriptors());
+    let count = victim.counted(counted).await;
+    healthy.forget();
+
+    let begun = Instant::now();
+    let mut peak = resident;
+    {
+        let mut attack = std::pin::pin!(attack(&victim));
+        loop {
+            tokio::select! {
+                () = &mut attack => break,
+                () = sleep(Duration::from_millis(20)) => peak = peak.max(victim.resident()),
+            }
+        }
+    }
+    let (during, measured) = healthy.p99();
+    let (took, cpu) = (begun.elapsed(), victim.cpu() - cpu);
+    peak = peak.max(victim.resident());
+    let count = victim.counts_up_to(counted, count + size.peers as f64).await - count;
+
+    let peers = size.peers as u64;
+    let grown = peak - resident;
+    eprintln!(
+        "| {name} | {peers} | {:.1} MiB ({:.1} KiB each) | {:.2} s in {:.1} s | {:.2} ms → {:.2} ms | {count} |",
+        grown as f64 / 1_048_576.0,
+        grown as f64 / 1024.0 / size.peers as f64,
+        cpu.as_secs_f64(),
+        took.as_secs_f64(),
+        before.as_secs_f64() * 1000.0,
+        during.as_secs_f64() * 1000.0,
+    );
+    assert!(count >= size.peers as f64, "{name}: only {count} of {peers} were counted as {counted:?}");
+    let most = SLACK_BYTES + peers * bytes_each;
+    assert!(grown <= most, "{name}: the server grew by {grown} bytes, {most} were allowed");
+    let slowest = (SLOWER * before).max(size.good_enough);
+    assert!(measured > 0, "{name}: healthy clients got nothing at all");
+    assert!(
+        during <= slowest,
+        "{name}: p99 of healthy clients was {during:?} ({before:?} before), {slowest:?} allowed"
+    );
+    healthy.finish();
+    let until = Instant::now() + Duration::from_secs(20);
+    while victim.descriptors() > descriptors {
+        assert!(Instant::now() < until, "{name}: {} descriptors stayed behind", victim.descriptors() - descriptors);
+        sleep(Duration::from_millis(50)).await;
+    }
+    victim.is_well().await;
+}
+
+/// Declares attacks: each as a small test that always runs, and a large one that is ignored.
+macro_rules! sieges {
+    ($($name:ident)+) => {
+        mod small {
+            $(#[tokio::test] async fn $name() { super::$name(crate::siege::Size::small()).await })+
+        }
+        mod large {
+            $(#[tokio::test] #[ignore = "takes long, and the machine"] async fn $name() {
+                super::$name(crate::siege::Size::large()).await
+            })+
+        }
+    };
+}
+pub(crate) use sieges;
+
+/// Runs one thing for each of the crowd, all at once.
+pub(crate) async fn crowd<F: Future<Output = ()> + Send + 'static>(peers: usize, one: impl Fn(usize) -> F) {
+    let mut crowd = tokio::task::JoinSet::new();
+    for n in 0..peers {
+        crowd.spawn(one(n));
+        // A crowd that comes all in one moment measures the backlog.
+        if n % 100 == 99 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+    while let Some(ended) = crowd.join_next().await {
+        ended.unwrap();
+    }
+}

@@ -1,0 +1,96 @@
+//! The server as a child process, and what can be seen of it from outside.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::frame::PATIENCE;
+
+/// A running server. Dropping it kills it.
+pub(crate) struct Victim {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    pid: u32,
+}
+
+impl Victim {
+    /// Starts one, open to everyone, with these `key=value`s.
+    pub(crate) async fn start(settings: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_pubsub-server"))
+            .env_clear()
+            .args(["--open", "--port", "0", "--log-level", "none"])
+            .args(settings.iter().flat_map(|setting| ["--set", setting]))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        timeout(PATIENCE, stdout.read_line(&mut line)).await.expect("it says where it listens").unwrap();
+        let address = line.trim().strip_prefix("listening on http://").unwrap_or_else(|| panic!("{line:?}"));
+        let pid = child.id().unwrap();
+        Self { child, address: address.parse().unwrap(), pid }
+    }
+
+    /// Memory that is really in use, in bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process that lives");
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// Descriptors that are open.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid)).unwrap().count()
+    }
+
+    /// Processor time used since its start, to a hundredth of a second.
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        Duration::from_millis(10 * ticks)
+    }
+
+    /// All metrics, by name and labels.
+    pub(crate) async fn metrics(&self) -> HashMap<String, f64> {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut text = String::new();
+        timeout(PATIENCE, stream.read_to_string(&mut text)).await.expect("the metrics, in time").unwrap();
+        assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+        let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
+        samples.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect()
+    }
+
+    /// The sum of some metrics.
+    pub(crate) async fn counted(&self, names: &[&str]) -> f64 {
+        let metrics = self.metrics().await;
+        names.iter().map(|&name| metrics.get(name).copied().unwrap_or(0.0)).sum()
+    }
+
+    /// Waits until some metrics together have reached a value, and returns it.
+    pub(crate) async fn counts_up_to(&self, names: &[&str], wanted: f64) -> f64 {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let counted = self.counted(names).await;
+            if counted >= wanted || Instant::now() > until {
+                return counted;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Still there, and still answering.
+    pub(crate) async fn is_well(&mut self) {
+        assert!(self.child.try_wait().unwrap().is_none(), "the server has ended");
+        self.metrics().await;
+    }
+}
