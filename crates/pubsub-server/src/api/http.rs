@@ -7,20 +7,20 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, FromRequest as _, Path, Request, State};
+use axum::body::{Body, Bytes, HttpBody as _};
+use axum::extract::{Path, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Json, Router};
 use http::header::{ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use pubsub_protocol::ErrorCode;
 use pubsub_protocol::codec::object_from_slice;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::limit::RequestBodyLimitLayer;
 
 use super::call::{CallError, Method};
 use super::key::Guard;
@@ -54,8 +54,6 @@ fn guarded(routes: Router<Arc<Service>>, service: &Arc<Service>) -> Router {
     let guard = Arc::new(Guard::new(&service.config.http_api));
     // The layer that is added last is the first that a request meets.
     routes
-        .layer(DefaultBodyLimit::disable())
-        .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
         .layer(from_fn_with_state(guard, admit))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(service.clone(), count))
@@ -242,10 +240,15 @@ async fn body(request: Request<Body>) -> Result<Bytes, Refusal> {
     if request.method() != http::Method::POST {
         return Err(Refusal::NotPost);
     }
-    match tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, &())).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Refusal::TooLarge),
-        Ok(Err(rejection)) => Err(Refusal::Broken(rejection.body_text())),
+    let body = request.into_body();
+    // By its own account too long: not even read.
+    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(Refusal::TooLarge);
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
+        Ok(Err(error)) => Err(Refusal::Broken(error.to_string())),
         Err(_) => Err(Refusal::Slow),
     }
 }
@@ -286,7 +289,7 @@ mod tests {
             let request = Request::post("/api/publish").body(Body::empty()).unwrap();
             let response = router.clone().oneshot(request).await.unwrap();
             assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-            let body = Bytes::from_request(Request::new(response.into_body()), &()).await.unwrap();
+            let body = response.into_body().collect().await.unwrap().to_bytes();
             assert_eq!(body, r#"{"error":{"code":100,"message":"internal server error"}}"#);
         }
         let counted = server.service().metrics().snapshot().api_requests;
