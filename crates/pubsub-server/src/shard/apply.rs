@@ -224,6 +224,7 @@ impl<S: Socket> Shard<S> {
         let Some(subscription) = subscription.filter(|subscription| subscription.join == marker.join) else { return };
         // All who are in a channel share its name.
         subscription.channel = marker.channel.clone();
+        subscription.member = NO_PLACE;
         let entry = match subscription.stage {
             SubscriptionStage::Subscribing => Entry::Unanswered,
             SubscriptionStage::Subscribed => match answers.remove(&marker.join).flatten() {
@@ -232,8 +233,19 @@ impl<S: Socket> Shard<S> {
             },
         };
         let listens = subscription.traits.join_leave;
-        let live = self.members.enter(&marker.channel, marker.slot, marker.join, entry, listens);
-        subscription.member = live.map_or(NO_PLACE, |live| live.member);
+        let connections = &mut self.connections;
+        let demoted = |slot| {
+            let connection = connections.get_mut(at(slot)).and_then(Option::as_mut);
+            let subscription = connection.and_then(|c| c.session.subscriptions_mut().get_mut(&marker.channel));
+            subscription.map_or(0, |subscription| {
+                subscription.member = NO_PLACE;
+                subscription.join
+            })
+        };
+        let live = self.members.enter(&marker.channel, marker.slot, marker.join, entry, listens, demoted);
+        if let Some(live) = live {
+            self.settle(live, &marker.channel);
+        }
     }
 
     /// Hands a publication to all members: each gets a reference to the same frame.

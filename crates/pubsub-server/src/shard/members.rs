@@ -5,6 +5,9 @@
 //! answered) has its publications held back until then. Both stand among the *waiting*, and move to the
 //! *live* members, who simply get everything, as soon as the shard has caught up with them.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use ahash::RandomState;
@@ -28,6 +31,9 @@ struct Channel {
     /// Where the shard stands: offset and epoch tag of the last publication it saw. Epoch 0: not known.
     offset: u64,
     epoch: u64,
+    /// The shard has not seen that publication itself. It goes by an answer, and all members, live every one of
+    /// them, were answered up to there: what still comes before is for none of them.
+    assumed: bool,
     /// How many of the members want to be told of joins and leaves.
     listeners: u32,
     #[allow(clippy::box_collection, reason = "nearly always absent: 8 bytes instead of 24, in every channel")]
@@ -128,18 +134,31 @@ impl Members {
         Self { channels: HashMap::with_hasher(hasher), held_bytes_max }
     }
 
-    /// A member enters with its marker. `listens`: it wants to be told of joins and leaves.
-    pub fn enter(&mut self, name: &Arc<str>, slot: u32, join: u64, entry: Entry, listens: bool) -> Option<Live> {
+    /// A member enters with its marker. `listens`: it wants to be told of joins and leaves. `demoted` is called for
+    /// members that are no longer live because of it, and says what number their subscription has.
+    pub fn enter(
+        &mut self,
+        name: &Arc<str>,
+        slot: u32,
+        join: u64,
+        entry: Entry,
+        listens: bool,
+        demoted: impl FnMut(u32) -> u64,
+    ) -> Option<Live> {
         let channel = self.channels.entry(name.clone()).or_default();
         channel.listeners += u32::from(listens);
+        if channel.assumed && entry != Entry::After(channel.offset, channel.epoch) {
+            // It may be due what comes up to there.
+            channel.stop_assuming(demoted);
+        }
         let answer = match entry {
             Entry::Everything => return Some(channel.go_live(slot)),
             Entry::After(offset, epoch) => {
                 if channel.live.is_empty() && channel.waiting.is_none() {
-                    // The first here: whatever comes up to that offset is for nobody.
-                    (channel.offset, channel.epoch) = (offset, epoch);
+                    // The first here: whatever comes up to that offset is for nobody, as long as it is alone.
+                    (channel.offset, channel.epoch, channel.assumed) = (offset, epoch, true);
                 }
-                if (channel.offset, channel.epoch) == (offset, epoch) {
+                if channel.epoch != 0 && (channel.offset, channel.epoch) == (offset, epoch) {
                     return Some(channel.go_live(slot));
                 }
                 Answer::UpTo { offset, epoch }
@@ -234,7 +253,7 @@ impl Members {
             return Continuity::Nothing;
         }
         let next = !known || same && delivery.offset == channel.offset + 1;
-        (channel.offset, channel.epoch) = (delivery.offset, delivery.epoch);
+        (channel.offset, channel.epoch, channel.assumed) = (delivery.offset, delivery.epoch, false);
         if next { Continuity::Next } else { Continuity::Gap }
     }
 
@@ -317,6 +336,16 @@ impl Waiting {
 }
 
 impl Channel {
+    /// From now on the shard goes by what it has seen, which is nothing yet. Those who were live wait for the stream to
+    /// come past their answers.
+    fn stop_assuming(&mut self, mut demoted: impl FnMut(u32) -> u64) {
+        let answer = |slot| (slot, Answer::UpTo { offset: self.offset, epoch: self.epoch });
+        let waiting =
+            self.live.drain(..).map(answer).map(|(slot, answer)| Waiting { slot, join: demoted(slot), answer });
+        self.waiting = Some(Box::new(waiting.collect()));
+        (self.offset, self.epoch, self.assumed) = (0, 0, false);
+    }
+
     fn go_live(&mut self, slot: u32) -> Live {
         let member = u32::try_from(self.live.len()).expect("slots are 32 bits wide");
         self.live.push(slot);
