@@ -45,6 +45,7 @@ test('after a cut exactly what was missed arrives', async (t) => {
     [told.wasRecovering, told.recovered, told.hasRecoveredPublications],
     [true, true, true],
   );
+  assert.equal(told.streamPosition.offset, 2, 'the client moves its own position on, as it handles them');
   assert.deepEqual(await publications(here.room, 3), [[3, 'c'], [4, 'd'], [5, 'e']]);
   await onlyThen(here, 'open:room', 6, 'live');
 });

@@ -51,6 +51,7 @@ async def test_after_a_cut_exactly_what_was_missed_arrives(listening):
     here = await listening("open:room", "ab")
     told = await here.away(here.server.publish_all("open:room", "cde"))
     assert (told.was_recovering, told.recovered) == (True, True)
+    assert told.stream_position.offset == 2, "the client moves its own position on, as it handles them"
     assert await publications(here.room, 3) == [(3, "c"), (4, "d"), (5, "e")]
     await here.only_then(6, "live")
 
