@@ -19,6 +19,8 @@ pub mod requests;
 pub mod rules;
 pub mod subscribe;
 pub mod subscriptions;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

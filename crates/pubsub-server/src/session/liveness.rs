@@ -12,7 +12,7 @@ impl Session {
         let phase = match self.phase {
             Phase::New | Phase::Connecting | Phase::Refused => self.due_ms,
             Phase::Connected if self.awaiting_pong && pong_timeout_ms > 0 => {
-                self.due_ms.min(self.last_ping(ping_interval_ms) + pong_timeout_ms)
+                self.due_ms.min(self.last_ping(ping_interval_ms).saturating_add(pong_timeout_ms))
             }
             Phase::Connected => self.due_ms,
             Phase::Closed => return None,
@@ -39,7 +39,7 @@ impl Session {
                 }
             }
             Phase::Connected => {
-                let pong_due = self.last_ping(ping_interval) + millis(client.pong_timeout);
+                let pong_due = self.last_ping(ping_interval).saturating_add(millis(client.pong_timeout));
                 if self.awaiting_pong && !deaf && !client.pong_timeout.is_zero() && cx.now.ms >= pong_due {
                     return self.close(DisconnectCode::NoPong.into(), cx);
                 }
