@@ -2,12 +2,13 @@
 
 CARGO ?= cargo
 PYTHON ?= python3
-SERVER := $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/pubsub-server
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+SERVER := $(TARGET)/debug/pubsub-server
 JS := tests/sdk/js
 PY := tests/sdk/python
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-rust test-sdk lint fmt doc clean
+.PHONY: help build run test test-rust test-sdk stress lint fmt doc clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +43,10 @@ $(PY)/.venv/.installed: $(PY)/requirements.txt
 	$(PYTHON) -m venv $(PY)/.venv
 	$(PY)/.venv/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
+
+stress: ## Run the stress lab in full, against a release build; ARGS="--scale 0.1" and the like are passed on
+	$(CARGO) build --release -p pubsub-server -p stress
+	$(TARGET)/release/stress run --all $(ARGS)
 
 lint: ## Check format and lints, warnings as errors
 	$(CARGO) fmt --all --check
