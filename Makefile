@@ -11,7 +11,7 @@ PY := tests/sdk/python
 .PHONY: help build run test test-rust test-sdk stress lint fmt doc clean bench bench-peers
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build every crate
 	$(CARGO) build --workspace
@@ -50,11 +50,11 @@ stress: ## Run the stress lab in full, against a release build; ARGS="--scale 0.
 
 bench: ## Measure what a connection and a delivery cost, beside a floor; writes docs/benchmarks.md
 	$(CARGO) build --release -p pubsub-server -p stress
-	$(abspath $(or $(CARGO_TARGET_DIR),target))/release/bench --features --out docs/benchmarks.md
+	$(TARGET)/release/bench --features --out docs/benchmarks.md
 
 bench-peers: ## The same with the other servers that are installed here
 	$(CARGO) build --release -p pubsub-server -p stress
-	$(abspath $(or $(CARGO_TARGET_DIR),target))/release/bench --features --peers --out docs/benchmarks.md
+	$(TARGET)/release/bench --features --peers --out docs/benchmarks.md
 
 lint: ## Check format and lints, warnings as errors
 	$(CARGO) fmt --all --check
