@@ -238,14 +238,20 @@ impl<S: Carrier> Drop for FaultyStream<S> {
     fn drop(&mut self) {
         let Some(mut parts) = self.parts.take() else { return };
         parts.faults.forget(&parts.link);
-        let (Some(machine), Some(inner)) = (&parts.machine, &mut parts.inner) else { return };
+        let (Some(machine), Some(inner)) = (&mut parts.machine, &mut parts.inner) else { return };
+        let now = Instant::now();
         // Law 4: unread input.
-        if matches!(machine.incoming.lane.front(Instant::now()), Front::Bytes(_)) {
+        if matches!(machine.incoming.lane.front(now), Front::Bytes(_)) {
             inner.reset_on_drop();
             return;
         }
         if machine.outgoing.lane.is_empty() && !machine.discards {
             return;
+        }
+        // A FIN follows what is still in the line, also if the owner has not asked for it: a kernel closes what is dropped.
+        if machine.write_end == WriteEnd::Open {
+            machine.write_end = WriteEnd::Shut;
+            machine.outgoing.end(now);
         }
         let faults = parts.faults.clone();
         faults.linger(async move {

@@ -191,6 +191,22 @@ async fn a_half_closed_stream_still_hears_and_its_next_write_is_not_received() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_given_up_and_dropped_ends_for_the_peer_after_what_was_on_the_way() {
+    let faults = faults();
+    let _far = faults.inject(fixed("far", MS(2_000)).direction(Direction::Out));
+    let (mut ours, mut theirs) = connected(&faults);
+    ours.write_all(b"late").await.unwrap();
+    let _over = faults.inject(Fault::new("over", Kind::Fin).direction(Direction::In));
+    assert_eq!(ours.read(&mut [0; 9]).await.unwrap(), 0, "we believe it is over");
+    let begun = Instant::now();
+    // No shutdown: whoever believes that it is over just drops it. It used to linger for two minutes without a FIN.
+    drop(ours);
+    let mut heard = String::new();
+    theirs.read_to_string(&mut heard).await.unwrap();
+    assert_eq!((heard.as_str(), begun.elapsed()), ("late", MS(2_000)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_fin_drains_the_peers_input_so_that_it_sees_no_reset() {
     let faults = faults();
     let (mut ours, mut theirs) = connected(&faults);
