@@ -21,7 +21,7 @@ use crate::budget::Budget;
 use crate::fault::{Faults, Plan};
 use crate::histogram::Latencies;
 use crate::ledger::{Event, Ledger, Outcome, Policy};
-use crate::payload::{Header, PublicationId};
+use crate::payload::{Header, PublicationId, Verified};
 
 pub mod connector;
 mod subscriber;
@@ -33,6 +33,9 @@ pub const PUBLISHER_CONNECTIONS: u64 = 1 << 32;
 
 /// How late the last publication may be before the rate counts as not offered.
 const LAST_LATE_MAX: Duration = Duration::from_millis(50);
+
+/// Subscriptions that begin later than their member are numbered from here.
+const LATE_SUBSCRIPTIONS: u32 = 1 << 30;
 
 /// How members behave.
 #[derive(Clone, Debug)]
@@ -49,8 +52,12 @@ pub struct FleetOptions {
     pub breaker: Option<BreakerConfig>,
     /// Connects under way at one time.
     pub connects_at_once: usize,
-    /// The kernel's receive buffer of each member, where a scenario is about readers that stall.
+    /// The kernel's receive buffer of members, where a scenario is about readers that stall.
     pub receive_buffer_bytes: Option<u32>,
+    /// Only members below this number have it.
+    pub receive_buffer_below: u64,
+    /// The longest message a member takes.
+    pub message_bytes_max: usize,
 }
 
 impl Default for FleetOptions {
@@ -63,6 +70,8 @@ impl Default for FleetOptions {
             breaker: None,
             connects_at_once: 512,
             receive_buffer_bytes: None,
+            receive_buffer_below: PUBLISHER_CONNECTIONS,
+            message_bytes_max: 4 << 20,
         }
     }
 }
@@ -75,6 +84,9 @@ pub(crate) struct Common {
     pub(crate) latencies: Mutex<Latencies>,
     /// From a break until the subscription was in force again.
     pub(crate) recoveries: Mutex<Latencies>,
+    /// Breaks of continuity, by the code that members saw.
+    pub(crate) breaks: Mutex<BTreeMap<u32, u64>>,
+    pub(crate) verified: Mutex<Verified>,
     pub(crate) began: Instant,
     /// The last publication of each channel, once it is known.
     pub(crate) sentinels: OnceLock<BTreeMap<u32, PublicationId>>,
@@ -144,9 +156,28 @@ pub struct Fleet {
     publishers: Vec<Client>,
     /// Next number of each publisher.
     numbers: Vec<u64>,
+    /// Next number of a subscription that begins later than its member.
+    late_sub: u32,
+    payload_bytes: usize,
     readers: JoinSet<()>,
     /// What had to be cut down, in words.
     pub clamped: Vec<String>,
+}
+
+/// Writes into a fleet's ledger while the fleet is busy.
+#[derive(Clone, Debug)]
+pub struct Recorder(Arc<Common>);
+
+impl Recorder {
+    /// Takes an event down.
+    pub fn record(&self, event: Event) {
+        self.0.ledger().record(event);
+    }
+
+    /// Waits until so many subscriptions are in force, at most `limit`. Whether they are.
+    pub async fn wait_live(&self, subscriptions: u64, limit: Duration) -> bool {
+        self.0.wait_for(limit, |common| common.live.load(Relaxed) >= subscriptions).await
+    }
 }
 
 /// The name of a channel of the lab.
@@ -175,12 +206,15 @@ impl Fleet {
             let channel = number(publisher % plan.topology.channels.max(1));
             ledger.record(Event::Publisher { publisher: number(publisher), channel });
         }
+        let payload_bytes = plan.workload.payload_bytes;
         let numbers = vec![1; usize::try_from(publishers(&plan)).unwrap_or(0)];
         let common = Arc::new(Common {
             plan,
             ledger: Mutex::new(ledger),
             latencies: Mutex::default(),
             recoveries: Mutex::default(),
+            breaks: Mutex::default(),
+            verified: Mutex::default(),
             began: Instant::now(),
             sentinels: OnceLock::new(),
             delivered: AtomicU64::new(0),
@@ -197,6 +231,8 @@ impl Fleet {
             members: Vec::new(),
             publishers: Vec::new(),
             numbers,
+            late_sub: LATE_SUBSCRIPTIONS,
+            payload_bytes,
             readers: JoinSet::new(),
             clamped: budget.clamped,
         }
@@ -240,6 +276,54 @@ impl Fleet {
         }
     }
 
+    /// Has a member that has unsubscribed subscribe anew to all its channels. Does not wait.
+    ///
+    /// # Errors
+    /// When its client takes no more subscriptions.
+    pub fn subscribe_again(&mut self, member: u64) -> anyhow::Result<()> {
+        let Some(client) = usize::try_from(member).ok().and_then(|at| self.members.get(at)).cloned() else {
+            anyhow::bail!("member {member} has never been connected");
+        };
+        for channel in self.common.plan.topology.channels_of(member) {
+            // A number of its own: what the old subscription missed while it was away was not promised to it.
+            let (sub, channel) = (self.late_sub, number(channel));
+            self.late_sub += 1;
+            self.ledger().record(Event::Subscription { sub, channel, bystander: false });
+            let subscription = client.try_subscribe(channel_name(channel.into()), &SubscribeOptions::default())?;
+            let reader = subscriber::Subscriber::new(Arc::clone(&self.common), sub, channel);
+            self.readers.spawn(reader.run(subscription));
+        }
+        Ok(())
+    }
+
+    /// Payloads are of this size from now on.
+    pub fn set_payload_bytes(&mut self, bytes: usize) {
+        self.payload_bytes = bytes;
+    }
+
+    /// Breaks of continuity so far, by the code that members saw.
+    #[must_use]
+    pub fn breaks(&self) -> BTreeMap<u32, u64> {
+        self.common.breaks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Writes into the ledger while the fleet is busy.
+    #[must_use]
+    pub fn recorder(&self) -> Recorder {
+        Recorder(Arc::clone(&self.common))
+    }
+
+    /// Waits until so many publications have arrived since the beginning, at most `limit`. Whether they have.
+    pub async fn wait_delivered(&self, publications: u64, limit: Duration) -> bool {
+        let looking = async {
+            while self.delivered() < publications {
+                // Deliveries are too many to announce each.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(limit, looking).await.is_ok()
+    }
+
     /// Subscriptions in force now.
     #[must_use]
     pub fn live(&self) -> u64 {
@@ -274,14 +358,15 @@ impl Fleet {
         config.breaker = options.breaker;
         config.command_capacity = 65_536;
         config.pending_requests_max = 65_536;
+        config.message_bytes_max = options.message_bytes_max;
         config.seed = Some(self.common.plan.seed.value(connection, "client", 0));
         config
     }
 
     fn client(&self, connection: u64) -> Client {
         let at = usize::try_from(connection).unwrap_or(0) % self.sources.len();
-        let connector =
-            FaultyConnector::new(connection, self.faults.clone(), self.sources[at], self.options.receive_buffer_bytes);
+        let buffer = self.options.receive_buffer_bytes.filter(|_| connection < self.options.receive_buffer_below);
+        let connector = FaultyConnector::new(connection, self.faults.clone(), self.sources[at], buffer);
         let builder = Client::builder(self.config(connection)).connector(connector);
         builder.start().expect("the lab's client settings are constants and a URL it made itself")
     }
@@ -341,11 +426,12 @@ impl Fleet {
         connected
     }
 
-    /// Connects the publishers, `connections` of them sharing the plan's publisher numbers.
+    /// Connects the publishers, `connections` of them sharing the plan's publisher numbers. Those that gave up are replaced.
     ///
     /// # Errors
     /// When one cannot connect within `limit`.
     pub async fn connect_publishers(&mut self, connections: u64, limit: Duration) -> anyhow::Result<()> {
+        self.publishers.retain(|client| client.close_reason().is_none());
         for n in 0..connections.max(1) {
             let client = self.client(PUBLISHER_CONNECTIONS + n);
             tokio::time::timeout(limit, client.ready()).await??;
@@ -392,6 +478,25 @@ impl Fleet {
         Offered { publications, ratio }
     }
 
+    /// The next publication of a publisher, begun by the ledger: its channel and its payload. For those who send it by
+    /// another way than the fleet's publishers, and say so with [`publication_done`](Self::publication_done).
+    pub fn next_publication(&mut self, publisher: u64, due: Duration) -> (PublicationId, String, String) {
+        let at = usize::try_from(publisher).unwrap_or(0);
+        let plan = &self.common.plan;
+        let id = PublicationId { run: run_number(plan), publisher: number(publisher), n: self.numbers[at] };
+        self.numbers[at] += 1;
+        let sent = self.common.now();
+        let payload = Header::encode(plan.seed, id, due, sent, self.payload_bytes);
+        let channel = channel_name(publisher % plan.topology.channels.max(1));
+        self.ledger().record(Event::Invoke { at: sent, id });
+        (id, channel, payload)
+    }
+
+    /// What came of it.
+    pub fn publication_done(&self, id: PublicationId, outcome: Outcome) {
+        self.ledger().record(Event::Done { at: self.now(), id, outcome });
+    }
+
     /// Begins one publish: it is on its way when this returns, and the future waits for its answer.
     fn begin_publish(
         &mut self,
@@ -399,16 +504,9 @@ impl Fleet {
         due: Duration,
     ) -> (PublicationId, Option<futures_util::future::BoxFuture<'static, ()>>) {
         let at = usize::try_from(publisher).unwrap_or(0);
-        let plan = &self.common.plan;
-        let run = run_number(plan);
-        let id = PublicationId { run, publisher: number(publisher), n: self.numbers[at] };
-        self.numbers[at] += 1;
-        let sent = self.common.now();
-        let payload = Header::encode(plan.seed, id, due, sent, plan.workload.payload_bytes);
-        let channel = channel_name(publisher % plan.topology.channels.max(1));
+        let (id, channel, payload) = self.next_publication(publisher, due);
         let client = self.publishers[at % self.publishers.len()].clone();
         let common = Arc::clone(&self.common);
-        common.ledger().record(Event::Invoke { at: sent, id });
         let mut publishing = async move {
             let published = client.publish_raw(channel, Payload::from_bytes(payload.as_bytes())).await;
             let outcome = match published {
@@ -416,7 +514,8 @@ impl Fleet {
                 Err(PublishError::OutcomeUnknown(_)) => Outcome::Unknown,
                 Err(_) => Outcome::Failed,
             };
-            common.ledger().record(Event::Done { at: common.now(), id, outcome });
+            let at = common.now();
+            common.ledger().record(Event::Done { at, id, outcome });
         }
         .boxed();
         // The first poll puts it into the client's queue: publications leave in the order of their numbers.

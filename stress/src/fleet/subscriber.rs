@@ -9,7 +9,7 @@ use pubsub_client::{Event as News, Publication, Recovery, Subscribed, Subscripti
 use super::Common;
 use crate::ledger::{Cause, Event, Place};
 use crate::oracle::Law;
-use crate::payload::Header;
+use crate::payload::Verified;
 
 pub(super) struct Subscriber {
     common: Arc<Common>,
@@ -86,7 +86,7 @@ impl Subscriber {
 
     fn publication(&mut self, publication: &Publication) {
         let at = self.common.now();
-        let header = Header::verify(self.common.plan.seed, publication.data.as_bytes());
+        let header = Verified::verify(&self.common.verified, self.common.plan.seed, &publication.data);
         // The sentinels leave all at once, which is nobody's load.
         let sentinels = self.common.sentinels.get();
         if let (Ok(header), None) = (&header, sentinels) {
@@ -114,6 +114,8 @@ impl Subscriber {
         self.dead();
         let (at, sub, generation) = (self.common.now(), self.sub, self.generation);
         self.broke_at = Some(at);
+        let (Cause::Disconnected(code) | Cause::Unsubscribed(code)) = cause;
+        *self.common.breaks.lock().unwrap_or_else(PoisonError::into_inner).entry(code).or_default() += 1;
         self.common.ledger().record(Event::Break { at, sub, generation, cause });
     }
 
