@@ -13,12 +13,28 @@ use crate::fault::Plan;
 use crate::report::Report;
 use crate::server::{Server, ServerConfig, find_binary};
 
+mod churn;
 mod connections;
+mod descriptors;
 mod drops;
+mod far_and_large;
+mod half_open;
+mod handshakes;
 mod herd;
+mod jitter;
+mod killed;
+mod lagging;
+mod large_payloads;
+mod late_bytes;
+mod latency;
 pub mod run;
+mod stage;
+mod stalled;
 pub mod stats;
+mod stopped;
 mod subscriptions;
+mod sustained;
+mod truncated;
 
 /// What the user asked for.
 #[derive(Clone, Debug)]
@@ -120,10 +136,25 @@ pub fn all() -> Vec<Box<dyn Scenario>> {
     vec![
         Box::new(connections::ConcurrentConnections),
         Box::new(subscriptions::Cascade),
+        Box::new(latency::Distant),
+        Box::new(jitter::Jitter),
         Box::new(drops::RandomDrops::new(20)),
         Box::new(drops::RandomDrops::new(30)),
         Box::new(drops::RandomDrops::new(50)),
+        Box::new(lagging::Lagging),
+        Box::new(large_payloads::LargePayloads),
         Box::new(herd::ThunderingHerd),
+        Box::new(far_and_large::FarAndLarge),
+        Box::new(churn::Churn),
+        Box::new(stopped::Stopped),
+        Box::new(killed::Killed),
+        Box::new(descriptors::Descriptors),
+        Box::new(half_open::HalfOpen),
+        Box::new(stalled::Stalled),
+        Box::new(truncated::Truncated),
+        Box::new(handshakes::Handshakes),
+        Box::new(late_bytes::LateBytes),
+        Box::new(sustained::Sustained),
     ]
 }
 

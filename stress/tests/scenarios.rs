@@ -16,8 +16,14 @@ fn variable(name: &str) -> Option<u64> {
 
 async fn holds(name: &str, context: &Context) {
     let scenario = named(&[name.to_owned()]).unwrap().remove(0);
-    let report = scenario.run(context).await.unwrap();
-    assert_eq!(report.verdict, Verdict::Held, "{}", serde_json::to_string_pretty(&report).unwrap());
+    let mut report = scenario.run(context).await.unwrap();
+    if report.verdict == Verdict::Inconclusive {
+        // A machine that is busy otherwise may not offer the load, and then nothing is shown either way.
+        report = scenario.run(context).await.unwrap();
+    }
+    let missed: Vec<_> = report.thresholds.iter().filter(|threshold| !threshold.held).collect();
+    let (inconclusive, violations) = (&report.inconclusive, &report.violations);
+    assert_eq!(report.verdict, Verdict::Held, "{name}: {missed:#?} {inconclusive:#?} {violations:#?}");
     assert!(report.tally.pushed > 0 && report.violations.is_empty());
 }
 
@@ -34,6 +40,11 @@ async fn holds_small(name: &str) {
     drop(server);
 }
 
+/// With settings of its own, so with a process of its own.
+async fn holds_small_alone(name: &str) {
+    holds(name, &Context { server: Some(common::binary()), scale: 0.01, ..Context::default() }).await;
+}
+
 async fn holds_full(name: &str) {
     let scale = variable("PUBSUB_STRESS_CLIENTS").unwrap_or(10_000) as f64 / 10_000.0;
     let seed = Seed(variable("PUBSUB_STRESS_SEED").unwrap_or(1));
@@ -41,11 +52,11 @@ async fn holds_full(name: &str) {
 }
 
 macro_rules! scenarios {
-    ($($small:ident, $full:ident: $name:literal;)+) => {
+    ($($small:ident by $how:ident, $full:ident: $name:literal;)+) => {
         $(
             #[tokio::test(flavor = "multi_thread")]
             async fn $small() {
-                holds_small($name).await;
+                $how($name).await;
             }
 
             #[tokio::test(flavor = "multi_thread")]
@@ -65,12 +76,27 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    small_concurrent_connections, test_stress_10000_concurrent_connections: "10000_concurrent_connections";
-    small_subscriptions_cascade, test_stress_50000_subscriptions_cascade: "50000_subscriptions_cascade";
-    small_random_connection_drops, test_stress_random_connection_drops: "random_connection_drops";
-    small_random_connection_drops_30, test_stress_random_connection_drops_30: "random_connection_drops_30";
-    small_random_connection_drops_50, test_stress_random_connection_drops_50: "random_connection_drops_50";
-    small_thundering_herd_recovery, test_stress_thundering_herd_recovery: "thundering_herd_recovery";
+    small_concurrent_connections by holds_small, test_stress_10000_concurrent_connections: "10000_concurrent_connections";
+    small_subscriptions_cascade by holds_small, test_stress_50000_subscriptions_cascade: "50000_subscriptions_cascade";
+    small_latency_1000ms by holds_small_alone, test_stress_latency_1000ms_connections: "latency_1000ms_connections";
+    small_jitter by holds_small_alone, test_stress_jitter_50_500ms_latency: "jitter_50_500ms_latency";
+    small_random_connection_drops by holds_small, test_stress_random_connection_drops: "random_connection_drops";
+    small_random_connection_drops_30 by holds_small, test_stress_random_connection_drops_30: "random_connection_drops_30";
+    small_random_connection_drops_50 by holds_small, test_stress_random_connection_drops_50: "random_connection_drops_50";
+    small_memory_saturation by holds_small_alone, test_stress_memory_saturation_event_queue: "memory_saturation_event_queue";
+    small_large_payloads by holds_small_alone, test_stress_large_payload_memory_limits: "large_payload_memory_limits";
+    small_thundering_herd_recovery by holds_small, test_stress_thundering_herd_recovery: "thundering_herd_recovery";
+    small_high_latency_large_payload by holds_small_alone, test_stress_high_latency_large_payload_many_subscribers: "high_latency_large_payload_many_subscribers";
+    small_churn by holds_small_alone, test_stress_churn_failures_memory_pressure: "churn_failures_memory_pressure";
+    small_server_stopped_and_continued by holds_small_alone, test_stress_server_stopped_and_continued: "server_stopped_and_continued";
+    small_server_killed by holds_small_alone, test_stress_server_killed: "server_killed";
+    small_descriptors_exhausted by holds_small_alone, test_stress_descriptors_exhausted: "descriptors_exhausted";
+    small_half_open_peers by holds_small_alone, test_stress_half_open_peers: "half_open_peers";
+    small_stalled_readers by holds_small_alone, test_stress_stalled_readers: "stalled_readers";
+    small_truncated_frames by holds_small_alone, test_stress_truncated_frames: "truncated_frames";
+    small_slow_handshakes by holds_small_alone, test_stress_slow_handshakes: "slow_handshakes";
+    small_late_bytes_of_an_old_connection by holds_small_alone, test_stress_late_bytes_of_an_old_connection: "late_bytes_of_an_old_connection";
+    small_sustained by holds_small_alone, test_stress_sustained_10k_subscriptions: "sustained_10k_subscriptions";
 }
 
 #[test]

@@ -149,12 +149,19 @@ impl Run {
         }
     }
 
+    /// Whether something is broken, by what is known so far.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        let missed = self.report.thresholds.iter().any(|threshold| threshold.binding && !threshold.held);
+        missed || !self.report.violations.is_empty()
+    }
+
     /// The verdict.
     #[must_use]
     pub fn finish(mut self) -> Report {
+        let failed = self.has_failed();
         let report = &mut self.report;
-        let missed = report.thresholds.iter().any(|threshold| threshold.binding && !threshold.held);
-        report.verdict = if !report.violations.is_empty() || missed {
+        report.verdict = if failed {
             Verdict::Broken
         } else if !report.inconclusive.is_empty() {
             Verdict::Inconclusive

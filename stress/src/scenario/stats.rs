@@ -42,3 +42,20 @@ pub async fn info(address: &str) -> anyhow::Result<(u64, u64)> {
     let sum = |field: &str| nodes.iter().filter_map(|node: &Value| node[field].as_u64()).sum();
     Ok((sum("num_clients"), sum("num_subs")))
 }
+
+/// A number of `/metrics`, all its labels together. What is not listed has never happened: 0.
+///
+/// # Errors
+/// When the server does not answer.
+pub async fn metric(address: &str, name: &str) -> anyhow::Result<f64> {
+    let (status, text) = http::get(address, "/metrics").await?;
+    anyhow::ensure!(status == 200, "{address}/metrics answers {status}");
+    let text = String::from_utf8_lossy(&text);
+    let values = text.lines().filter_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        // `name value` or `name{labels} value`, not a longer name that begins alike.
+        let rest = if rest.starts_with('{') { rest.split_once('}')?.1 } else { rest };
+        rest.strip_prefix(' ')?.split(' ').next()?.parse::<f64>().ok()
+    });
+    Ok(values.sum())
+}

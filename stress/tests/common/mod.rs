@@ -1,10 +1,10 @@
-//! A server inside the test's own process, on a port of its own.
+//! Servers: inside the test's own process, or as a binary.
 
 use pubsub_server::config::Config;
 use pubsub_server::server::{Server, ServerHandle};
 use pubsub_server::transport::listener::TcpListener;
 
-/// Open, with so many publications kept in each channel. Returns where it listens; it ends with the handle.
+/// Inside this process: open, with so many publications kept in each channel. Returns where it listens; it ends with the handle.
 pub(crate) fn serving(history_size: u32) -> (ServerHandle, String) {
     let mut config = Config::open_default();
     config.channel.without_namespace.history_size = history_size as _;
@@ -17,4 +17,24 @@ pub(crate) fn serving(history_size: u32) -> (ServerHandle, String) {
     let server = Server::new(config).start(listener).unwrap();
     let address = server.local_addr().unwrap().to_string();
     (server, address)
+}
+
+/// The server's binary, built now if need be: tests that send signals or set limits want a process of its own.
+#[allow(dead_code, reason = "not every test file needs it")]
+pub(crate) fn binary() -> std::path::PathBuf {
+    static BUILT: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = std::process::Command::new(cargo);
+        build.args(["build", "--quiet", "--package", "pubsub-server", "--bin", "pubsub-server"]);
+        let status =
+            build.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo runs these tests, so it is there");
+        assert!(status.success(), "the server does not build");
+        let test = std::env::current_exe().unwrap();
+        // target/debug/deps/TEST, and the binary two up. A profile of its own keeps to its own directory.
+        let directory = test.ancestors().nth(2).unwrap();
+        let beside = directory.join("pubsub-server");
+        if beside.is_file() { beside } else { directory.parent().unwrap().join("debug").join("pubsub-server") }
+    });
+    built.clone()
 }

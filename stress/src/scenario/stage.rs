@@ -1,0 +1,237 @@
+//! What every claim needs around it: a server of its own, watched from outside; a fleet; rest at the end, and the verdict.
+//!
+//! A scenario sets the [`Stage`], hurts it, lets it come to [`rest`](Stage::rest), states its thresholds, and asks for the
+//! [`verdict`](Stage::verdict). After the verdict's evidence is in, everybody leaves, and what the server still
+//! holds then is a leak.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::run::{Run, Watch};
+use super::{Context, Scenario, Subject, stats};
+use crate::chance::Seed;
+use crate::fault::Faults;
+use crate::fault::plan::Plan;
+use crate::fleet::{Connected, Fleet, FleetOptions, Offered};
+use crate::monitor::{ResourceMonitor, ResourceReport};
+use crate::oracle::Law;
+use crate::progress::Progress;
+use crate::raw::RawPeer;
+use crate::report::Report;
+use crate::server::{Server, ServerConfig};
+use crate::threshold::Threshold;
+
+/// How long everybody may take to connect and subscribe, or the server to notice that all have gone.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long after the last one has left a descriptor may still be open.
+const GONE_MAX: Duration = Duration::from_secs(5);
+
+/// See the module.
+pub(super) struct Stage {
+    pub(super) run: Run,
+    pub(super) progress: Progress,
+    pub(super) subject: Subject,
+    pub(super) faults: Faults,
+    pub(super) fleet: Fleet,
+    watch: Option<Watch>,
+    memory: ResourceMonitor,
+    /// Descriptors before the first member came.
+    descriptors: u64,
+    publishers: u64,
+    worst: Option<Offered>,
+}
+
+impl Stage {
+    /// Starts the server, with the plan's history in all its channels.
+    pub(super) async fn set(
+        context: &Context,
+        scenario: &dyn Scenario,
+        plan: Plan,
+        config: ServerConfig,
+        options: FleetOptions,
+    ) -> anyhow::Result<Self> {
+        let run = Run::new(context, scenario, &plan);
+        let progress = if context.quiet { Progress::quiet() } else { Progress::new(scenario.name()) };
+        let topology = &plan.topology;
+        let history_ttl = format!("{}s", topology.history_ttl.as_secs());
+        let config = config
+            .with("channel.without_namespace.history_size", topology.history_size)
+            .with("channel.without_namespace.history_ttl", history_ttl);
+        let name = scenario.name();
+        anyhow::ensure!(
+            context.target.is_none(),
+            "{name} needs a server with settings of its own: run it without --target"
+        );
+        let subject = context.subject(config).await?;
+        warm_up(subject.address(), context.seed).await?;
+        let watch = Some(Watch::begin(&subject));
+        let mut memory = ResourceMonitor::of(child(&subject)?.pid())?;
+        let descriptors = memory.sample()?.descriptors;
+        let faults = Faults::new(&plan);
+        let fleet = Fleet::new(&plan, faults.clone(), subject.address(), options);
+        Ok(Self { run, progress, subject, faults, fleet, watch, memory, descriptors, publishers: 0, worst: None })
+    }
+
+    /// The server: a child of ours.
+    pub(super) fn server(&self) -> &Server {
+        self.subject.server().expect("a stage is set only with a child of ours")
+    }
+
+    /// The server is another process now.
+    pub(super) fn look_again(&mut self) -> anyhow::Result<()> {
+        self.memory = ResourceMonitor::of(self.server().pid())?;
+        Ok(())
+    }
+
+    /// Host and port of the server.
+    pub(super) fn address(&self) -> &str {
+        self.subject.address()
+    }
+
+    /// Connects all members and so many publishers. Those for whom `is_bystander` must feel nothing.
+    pub(super) async fn connect(
+        &mut self,
+        publishers: u64,
+        is_bystander: impl Fn(u64) -> bool,
+    ) -> anyhow::Result<Connected> {
+        let connections = self.fleet.plan().topology.connections;
+        self.progress.phase("connect and subscribe", connections);
+        let progress = self.progress.clone();
+        let connected = self.fleet.connect(0..connections, PATIENCE, is_bystander, |n| progress.at(n)).await;
+        for error in &connected.errors {
+            self.run.doubt(format!("while connecting: {error}"));
+        }
+        self.publishers(publishers).await?;
+        Ok(connected)
+    }
+
+    /// Connects so many publishers, where the members come otherwise than all at once.
+    pub(super) async fn publishers(&mut self, publishers: u64) -> anyhow::Result<()> {
+        self.fleet.connect_publishers(publishers, PATIENCE).await?;
+        self.publishers = publishers;
+        Ok(())
+    }
+
+    /// Descriptors that the server has open now.
+    pub(super) fn descriptors_now(&mut self) -> anyhow::Result<u64> {
+        Ok(self.memory.sample()?.descriptors)
+    }
+
+    /// Publishes; what was offered counts for the verdict.
+    pub(super) async fn publish(&mut self, phase: &str, publications: u64, rate: f64, window: usize) -> Offered {
+        self.progress.phase(phase, publications);
+        let progress = self.progress.clone();
+        let offered = self.fleet.publish(publications, rate, window, |n| progress.at(n)).await;
+        self.offered(offered);
+        offered
+    }
+
+    /// A stretch of load: the worst of all counts.
+    pub(super) fn offered(&mut self, offered: Offered) {
+        if self.worst.is_none_or(|worst| offered.ratio < worst.ratio) {
+            self.worst = Some(offered);
+        }
+    }
+
+    /// Bytes resident in the server now.
+    pub(super) fn resident(&mut self) -> anyhow::Result<f64> {
+        Ok(self.memory.sample()?.resident_bytes as f64)
+    }
+
+    /// Processor seconds that the server has used.
+    pub(super) fn cpu_seconds(&mut self) -> anyhow::Result<f64> {
+        Ok(self.memory.sample()?.cpu_seconds)
+    }
+
+    /// The quiet point: `subscriptions` of `connections` members (publishers not counted) have everything, the server's
+    /// counts are held against that, and the ledger is closed. What was used until then.
+    pub(super) async fn rest(
+        &mut self,
+        limit: Duration,
+        connections: u64,
+        subscriptions: u64,
+    ) -> anyhow::Result<BTreeMap<String, ResourceReport>> {
+        self.progress.phase("settle", subscriptions);
+        if !self.fleet.settle(limit, subscriptions).await {
+            self.run.doubt("not everybody had reached the end of its channel when the time was up");
+        }
+        let address = self.address().to_owned();
+        stats::compare(&self.fleet, &address, connections + self.publishers, subscriptions).await?;
+        self.fleet.census(&address, 200).await?;
+        let Some(watch) = self.watch.take() else { return Ok(BTreeMap::new()) };
+        Ok(watch.finish(&mut self.run).await)
+    }
+
+    /// The judgement, and what stays behind when all have left.
+    pub(super) async fn verdict(mut self, laws: &[Law]) -> anyhow::Result<Report> {
+        if let Some(offered) = self.worst {
+            self.run.offered(offered);
+        }
+        self.run.latencies("delivery", &self.fleet.latencies());
+        self.run.faults(&self.faults);
+        self.run.judge(&self.fleet, laws);
+        for (code, count) in self.fleet.breaks() {
+            self.run.number(&format!("breaks_with_code_{code}"), count as f64);
+        }
+        self.progress.phase("leave", 1);
+        let Self { mut run, progress, subject, fleet, mut memory, descriptors: before, .. } = self;
+        fleet.close(Duration::from_secs(10)).await;
+        let deadline = Instant::now() + GONE_MAX;
+        let mut after = memory.sample()?;
+        while after.descriptors > before && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            after = memory.sample()?;
+        }
+        let left = after.descriptors.saturating_sub(before);
+        run.threshold(
+            Threshold::at_most("server's descriptors left when all have gone", 0.0, "", "fault model, I15")
+                .measured(left as f64),
+        );
+        run.number("server_mib_when_all_have_gone", after.resident_bytes as f64 / f64::from(1 << 20));
+        if run.has_failed() {
+            let log = child(&subject)?.log();
+            let serious = log.iter().filter(|line| line.contains("WARN") || line.contains("ERROR"));
+            serious.rev().take(5).for_each(|line| run.doubt(format!("the server's log: {line}")));
+        }
+        progress.finish();
+        Ok(run.finish())
+    }
+}
+
+/// Starts the server again, on the port it had.
+pub(super) async fn restart(subject: &mut Subject) -> anyhow::Result<()> {
+    let server = subject.server.take().ok_or_else(|| anyhow::anyhow!("the server is not a child of ours"))?;
+    subject.server = Some(server.restart().await?);
+    Ok(())
+}
+
+fn child(subject: &Subject) -> anyhow::Result<&Server> {
+    subject.server().ok_or_else(|| anyhow::anyhow!("the server is not a child of ours"))
+}
+
+/// A few connections that come and go: what the server opens with its first ones belongs to it, and is no leak.
+async fn warm_up(address: &str, seed: Seed) -> anyhow::Result<()> {
+    let mut peers = Vec::new();
+    for n in 0..16 {
+        let stream = TcpStream::connect(address).await?;
+        peers.push(RawPeer::upgrade(stream, address, seed.chance(n, "warm-up")).await?);
+    }
+    drop(peers);
+    let deadline = Instant::now() + GONE_MAX;
+    while stats::metric(address, "pubsub_connections").await? > 0.0 {
+        anyhow::ensure!(Instant::now() < deadline, "the server does not notice that connections have gone");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+/// The laws of a scenario in which connections break.
+pub(super) const BREAKING: [Law; 10] =
+    [Law::I1, Law::I2, Law::I3, Law::I4, Law::I5, Law::I7, Law::I8, Law::I9, Law::I12, Law::I14];
+
+/// The laws of a scenario in which nobody should notice anything.
+pub(super) const UNBROKEN: [Law; 9] =
+    [Law::I1, Law::I2, Law::I3, Law::I4, Law::I8, Law::I9, Law::I12, Law::I13, Law::I14];
