@@ -62,7 +62,7 @@ impl Server {
         frame.extend_from_slice(command);
         stream.write_all(&frame).unwrap();
         let (opcode, payload) = read_frame(&mut stream).unwrap();
-        let reply: Value = serde_json::from_slice(&payload).unwrap();
+        let reply: Value = serde_json::from_slice(&payload).unwrap_or_else(|_| panic!("{opcode} {payload:?}"));
         assert!(opcode == 1 && reply["connect"].is_object(), "{reply}");
         stream
     }
@@ -193,4 +193,46 @@ fn without_descriptors_it_turns_away_and_waits_and_heals() {
         assert!(Instant::now() < deadline, "it does not heal");
     }
     let _ = server.connected();
+}
+
+/// Reads for a while and answers pings. Returns how many there were, or the code of a close frame.
+fn listen(peers: &mut [TcpStream], duration: Duration) -> Result<usize, u16> {
+    let (until, mut pings) = (Instant::now() + duration, 0);
+    while Instant::now() < until {
+        for peer in &mut *peers {
+            peer.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+            match read_frame(peer) {
+                Ok((1, payload)) if payload == b"{}" => {
+                    pings += 1;
+                    peer.write_all(&[0x81, 0x82, 0, 0, 0, 0, b'{', b'}']).unwrap();
+                }
+                Ok((8, payload)) => return Err(u16::from_be_bytes([payload[0], payload[1]])),
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+            }
+        }
+    }
+    Ok(pings)
+}
+
+#[test]
+fn a_standstill_of_the_server_is_not_held_against_its_clients() {
+    let settings =
+        ["--set", "client.insecure=true", "--set", "client.ping_interval=1s", "--set", "client.pong_timeout=900ms"];
+    let server = Server::start("", &settings);
+    let mut peers: Vec<_> = (0..20).map(|_| server.connected()).collect();
+    assert!(listen(&mut peers, Duration::from_secs(2)).unwrap() >= 20, "they are pinged");
+    for _ in 0..2 {
+        server.signal(Signal::STOP);
+        // Pings that were on their way are answered, into a socket that nobody reads.
+        listen(&mut peers, Duration::from_secs(4)).unwrap();
+        server.signal(Signal::CONT);
+        assert!(listen(&mut peers, Duration::from_secs(3)).unwrap() >= 20, "they are pinged again");
+    }
+    // Those who are really gone are found all the same.
+    let mut silent = server.connected();
+    silent.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    assert_eq!(read_frame(&mut silent).unwrap().0, 1, "a ping");
+    let (opcode, payload) = read_frame(&mut silent).unwrap();
+    assert_eq!((opcode, u16::from_be_bytes([payload[0], payload[1]])), (8, 3012));
 }
