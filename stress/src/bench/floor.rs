@@ -48,7 +48,11 @@ pub fn serve(port: u16) -> anyhow::Result<()> {
                     stream.set_nonblocking(true)?;
                     let at = connections.len();
                     epoll::add(&epoll, &stream, EventData::new_u64(at as u64), EventFlags::IN)?;
-                    connections.push(Some(Connection { stream, decoder: Decoder::new(Role::Server, 1 << 24), upgraded: false }));
+                    connections.push(Some(Connection {
+                        stream,
+                        decoder: Decoder::new(Role::Server, 1 << 24),
+                        upgraded: false,
+                    }));
                 }
                 continue;
             }

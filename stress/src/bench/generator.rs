@@ -112,7 +112,11 @@ impl Fleet {
                 fleet.dial(workload, peer, address)?;
             }
             ready += fleet.turn(Some(workload))?;
-            ensure!(begun.elapsed() < STORM_TIMEOUT, "only {ready} of {} were subscribed in time", workload.connections);
+            ensure!(
+                begun.elapsed() < STORM_TIMEOUT,
+                "only {ready} of {} were subscribed in time",
+                workload.connections
+            );
         }
         figures.storm_s = begun.elapsed().as_secs_f64();
         Ok(fleet)

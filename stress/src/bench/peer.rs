@@ -48,7 +48,9 @@ impl Words {
                 format!(r#"{{"id":1,"connect":{{}}}}{}{{"id":2,"subscribe":{{"channel":"{channel}"}}}}"#, '\n')
             }
             Self::Nats => {
-                format!("CONNECT {{\"verbose\":false,\"pedantic\":false,\"echo\":false}}\r\nSUB {channel} 1\r\nPING\r\n")
+                format!(
+                    "CONNECT {{\"verbose\":false,\"pedantic\":false,\"echo\":false}}\r\nSUB {channel} 1\r\nPING\r\n"
+                )
             }
         };
         self.frame(&text)
@@ -177,6 +179,7 @@ fn which(program: &str) -> Option<PathBuf> {
 }
 
 fn first_line(command: &mut std::process::Command) -> String {
-    let output = command.output().map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let output =
+        command.output().map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     output.lines().next().unwrap_or("unknown").to_owned()
 }

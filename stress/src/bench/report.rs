@@ -44,7 +44,12 @@ fn columns(workload: &Workload) -> &'static [Column] {
 
 /// The page, in Markdown, and its plots by file name.
 #[must_use]
-pub fn page(results: &Results, workloads: &[Workload], peers: &[Peer], setting: &Setting) -> (String, Vec<(String, String)>) {
+pub fn page(
+    results: &Results,
+    workloads: &[Workload],
+    peers: &[Peer],
+    setting: &Setting,
+) -> (String, Vec<(String, String)>) {
     let mut page = String::from("# Benchmarks\n\n");
     let mut plots = Vec::new();
     let _ = writeln!(
@@ -74,7 +79,8 @@ pub fn page(results: &Results, workloads: &[Workload], peers: &[Peer], setting: 
             let _ = writeln!(page, "| {} | {} |", peer.name, cells.join(" | "));
         }
         let (head, figure) = columns(workload)[0];
-        let names: Vec<&str> = peers.iter().map(|peer| peer.name.as_str()).filter(|name| by_peer.contains_key(*name)).collect();
+        let names: Vec<&str> =
+            peers.iter().map(|peer| peer.name.as_str()).filter(|name| by_peer.contains_key(*name)).collect();
         let values = names.iter().map(|name| spread(&by_peer[*name], figure).1).collect();
         let file = format!("{}.svg", workload.name.to_lowercase());
         plots.push((file.clone(), bars(workload.name, head, &names, &[Bars { name: head.to_owned(), values }])));
@@ -139,7 +145,10 @@ fn doubts(results: &Results, setting: &Setting) -> Vec<String> {
                     ));
                 }
                 if figures.offered < 0.99 {
-                    doubts.push(format!("{place}: only {:.0} % of the load was offered in time.", figures.offered * 100.0));
+                    doubts.push(format!(
+                        "{place}: only {:.0} % of the load was offered in time.",
+                        figures.offered * 100.0
+                    ));
                 }
             }
         }

@@ -56,7 +56,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(Role::Floor { port }) = arguments.role {
         return floor::serve(port);
     }
-    let chosen = |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only.eq_ignore_ascii_case(name));
+    let chosen =
+        |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only.eq_ignore_ascii_case(name));
     let workloads: Vec<_> = workload::all().into_iter().filter(|workload| chosen(workload.name)).collect();
     anyhow::ensure!(!workloads.is_empty(), "no such workload; there are W1 to W5");
     anyhow::ensure!(arguments.rounds > 0, "at least one round");
