@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use pubsub_client::{BreakerConfig, Client, ClientConfig, Payload, PublishError, SubscribeOptions};
+use pubsub_client::{CircuitBreaker, Client, ClientConfig, Payload, PublishError, SubscribeOptions};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -48,8 +48,8 @@ pub struct FleetOptions {
     pub reconnect_initial_delay: Duration,
     /// Ceiling of every reconnect delay.
     pub reconnect_max_delay: Duration,
-    /// A circuit breaker for each member.
-    pub breaker: Option<BreakerConfig>,
+    /// A circuit breaker that all members share. Publishers have none: they are in another network.
+    pub breaker: Option<CircuitBreaker>,
     /// Connects under way at one time.
     pub connects_at_once: usize,
     /// The kernel's receive buffer of members, where a scenario is about readers that stall.
@@ -81,9 +81,12 @@ impl Default for FleetOptions {
 pub(crate) struct Common {
     pub(crate) plan: Plan,
     pub(crate) ledger: Mutex<Ledger>,
-    pub(crate) latencies: Mutex<Latencies>,
-    /// From a break until the subscription was in force again.
+    /// Of deliveries to members that some fault means, and to bystanders.
+    pub(crate) latencies: [Mutex<Latencies>; 2],
+    /// Until a subscription was in force again: since it broke, and since the fault was healed.
     pub(crate) recoveries: Mutex<Latencies>,
+    /// When the fault was healed, once it is.
+    pub(crate) healed: Mutex<Duration>,
     /// Breaks of continuity, by the code that members saw.
     pub(crate) breaks: Mutex<BTreeMap<u32, u64>>,
     pub(crate) verified: Mutex<Verified>,
@@ -211,8 +214,9 @@ impl Fleet {
         let common = Arc::new(Common {
             plan,
             ledger: Mutex::new(ledger),
-            latencies: Mutex::default(),
+            latencies: Default::default(),
             recoveries: Mutex::default(),
+            healed: Mutex::default(),
             breaks: Mutex::default(),
             verified: Mutex::default(),
             began: Instant::now(),
@@ -252,15 +256,32 @@ impl Fleet {
     /// Delivery latencies so far.
     #[must_use]
     pub fn latencies(&self) -> Latencies {
-        self.common.latencies.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let [meant, bystanders] = self.common.latencies.each_ref().map(lock);
+        let mut all = meant.clone();
+        all.merge(&bystanders);
+        all
+    }
+
+    /// Those of bystanders alone.
+    #[must_use]
+    pub fn bystander_latencies(&self) -> Latencies {
+        lock(&self.common.latencies[1]).clone()
     }
 
     /// Forgets the latencies so far: the next phase has its own.
     pub fn reset_latencies(&self) -> Latencies {
-        std::mem::take(&mut *self.common.latencies.lock().unwrap_or_else(PoisonError::into_inner))
+        let all = self.latencies();
+        self.common.latencies.iter().for_each(|latencies| *lock(latencies) = Latencies::default());
+        all
     }
 
-    /// How long subscriptions were not in force, each time they came back.
+    /// The faults end now: [`recoveries`](Self::recoveries) count their service time from here.
+    pub fn healed(&self) {
+        *lock(&self.common.healed) = self.now();
+    }
+
+    /// How long subscriptions were not in force, each time they came back. Response: since the break; service: since the
+    /// fault was [`healed`](Self::healed).
     #[must_use]
     pub fn recoveries(&self) -> Latencies {
         self.common.recoveries.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -290,7 +311,7 @@ impl Fleet {
             self.late_sub += 1;
             self.ledger().record(Event::Subscription { sub, channel, bystander: false });
             let subscription = client.try_subscribe(channel_name(channel.into()), &SubscribeOptions::default())?;
-            let reader = subscriber::Subscriber::new(Arc::clone(&self.common), sub, channel);
+            let reader = subscriber::Subscriber::new(Arc::clone(&self.common), sub, channel, false);
             self.readers.spawn(reader.run(subscription));
         }
         Ok(())
@@ -355,7 +376,6 @@ impl Fleet {
         config.connect_timeout = options.connect_timeout;
         config.reconnect_initial_delay = options.reconnect_initial_delay;
         config.reconnect_max_delay = options.reconnect_max_delay;
-        config.breaker = options.breaker;
         config.command_capacity = 65_536;
         config.pending_requests_max = 65_536;
         config.message_bytes_max = options.message_bytes_max;
@@ -367,7 +387,10 @@ impl Fleet {
         let at = usize::try_from(connection).unwrap_or(0) % self.sources.len();
         let buffer = self.options.receive_buffer_bytes.filter(|_| connection < self.options.receive_buffer_below);
         let connector = FaultyConnector::new(connection, self.faults.clone(), self.sources[at], buffer);
-        let builder = Client::builder(self.config(connection)).connector(connector);
+        let mut builder = Client::builder(self.config(connection)).connector(connector);
+        if let Some(breaker) = self.options.breaker.as_ref().filter(|_| connection < PUBLISHER_CONNECTIONS) {
+            builder = builder.breaker(breaker.clone());
+        }
         builder.start().expect("the lab's client settings are constants and a URL it made itself")
     }
 
@@ -402,7 +425,8 @@ impl Fleet {
                 self.ledger().record(Event::Subscription { sub, channel: channel_number, bystander });
                 match client.try_subscribe(channel_name(channel), &SubscribeOptions::default()) {
                     Ok(subscription) => {
-                        let reader = subscriber::Subscriber::new(Arc::clone(&self.common), sub, channel_number);
+                        let reader =
+                            subscriber::Subscriber::new(Arc::clone(&self.common), sub, channel_number, bystander);
                         self.readers.spawn(reader.run(subscription));
                     }
                     Err(error) => connected.errors.push(error.to_string()),
@@ -609,6 +633,10 @@ fn publishers(plan: &Plan) -> u64 {
 /// Tells runs apart on a server that has seen others.
 fn run_number(plan: &Plan) -> u32 {
     u32::try_from(plan.seed.value(0, "run", 0) >> 32).unwrap_or(0)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn number(n: u64) -> u32 {

@@ -13,6 +13,7 @@ use crate::fault::Plan;
 use crate::report::Report;
 use crate::server::{Server, ServerConfig, find_binary};
 
+mod cascading;
 mod churn;
 mod connections;
 mod descriptors;
@@ -141,6 +142,7 @@ pub fn all() -> Vec<Box<dyn Scenario>> {
         Box::new(drops::RandomDrops::new(20)),
         Box::new(drops::RandomDrops::new(30)),
         Box::new(drops::RandomDrops::new(50)),
+        Box::new(cascading::CascadingFailures),
         Box::new(lagging::Lagging),
         Box::new(large_payloads::LargePayloads),
         Box::new(herd::ThunderingHerd),

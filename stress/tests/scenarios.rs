@@ -83,6 +83,7 @@ scenarios! {
     small_random_connection_drops by holds_small, test_stress_random_connection_drops: "random_connection_drops";
     small_random_connection_drops_30 by holds_small, test_stress_random_connection_drops_30: "random_connection_drops_30";
     small_random_connection_drops_50 by holds_small, test_stress_random_connection_drops_50: "random_connection_drops_50";
+    small_cascading_connection_failures by holds_small_alone, test_stress_cascading_connection_failures: "cascading_connection_failures";
     small_memory_saturation by holds_small_alone, test_stress_memory_saturation_event_queue: "memory_saturation_event_queue";
     small_large_payloads by holds_small_alone, test_stress_large_payload_memory_limits: "large_payload_memory_limits";
     small_thundering_herd_recovery by holds_small, test_stress_thundering_herd_recovery: "thundering_herd_recovery";

@@ -1,12 +1,12 @@
 //! A reader of one subscription: writes down what it is told, and judges nothing.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use pubsub_client::{Event as News, Publication, Recovery, Subscribed, Subscription};
 
-use super::Common;
+use super::{Common, lock};
 use crate::ledger::{Cause, Event, Place};
 use crate::oracle::Law;
 use crate::payload::Verified;
@@ -15,6 +15,7 @@ pub(super) struct Subscriber {
     common: Arc<Common>,
     sub: u32,
     channel: u32,
+    bystander: bool,
     generation: u32,
     /// Where it stands, by what it has read.
     place: Option<Place>,
@@ -24,8 +25,9 @@ pub(super) struct Subscriber {
 }
 
 impl Subscriber {
-    pub(super) fn new(common: Arc<Common>, sub: u32, channel: u32) -> Self {
-        Self { common, sub, channel, generation: 0, place: None, live: false, reached: false, broke_at: None }
+    pub(super) fn new(common: Arc<Common>, sub: u32, channel: u32, bystander: bool) -> Self {
+        let (generation, place, broke_at) = (0, None, None);
+        Self { common, sub, channel, bystander, generation, place, live: false, reached: false, broke_at }
     }
 
     pub(super) async fn run(mut self, mut subscription: Subscription) {
@@ -75,8 +77,8 @@ impl Subscriber {
         drop(ledger);
         self.place = place;
         if let Some(broke_at) = self.broke_at.take() {
-            let mut recoveries = self.common.recoveries.lock().unwrap_or_else(PoisonError::into_inner);
-            recoveries.record_one(at.saturating_sub(broke_at));
+            let healed = *lock(&self.common.healed);
+            lock(&self.common.recoveries).record(broke_at, healed.max(broke_at), at);
         }
         if !std::mem::replace(&mut self.live, true) {
             self.common.live.fetch_add(1, Relaxed);
@@ -90,8 +92,7 @@ impl Subscriber {
         // The sentinels leave all at once, which is nobody's load.
         let sentinels = self.common.sentinels.get();
         if let (Ok(header), None) = (&header, sentinels) {
-            let mut latencies = self.common.latencies.lock().unwrap_or_else(PoisonError::into_inner);
-            latencies.record(header.due, header.sent, at);
+            lock(&self.common.latencies[usize::from(self.bystander)]).record(header.due, header.sent, at);
         }
         let content = header.map(|header| header.id);
         let (sub, generation, channel, offset) = (self.sub, self.generation, self.channel, publication.offset);
@@ -115,7 +116,7 @@ impl Subscriber {
         let (at, sub, generation) = (self.common.now(), self.sub, self.generation);
         self.broke_at = Some(at);
         let (Cause::Disconnected(code) | Cause::Unsubscribed(code)) = cause;
-        *self.common.breaks.lock().unwrap_or_else(PoisonError::into_inner).entry(code).or_default() += 1;
+        *lock(&self.common.breaks).entry(code).or_default() += 1;
         self.common.ledger().record(Event::Break { at, sub, generation, cause });
     }
 
