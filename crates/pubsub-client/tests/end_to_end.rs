@@ -10,8 +10,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use pubsub_client::{
-    Client, ClientConfig, ClientConfigBuilder, CloseReason, ConnectError, Connector, DialError, Event, HistoryQuery,
-    Payload, Recovery, RequestError, SubscribeError, SubscribeOptions, Target, TcpConnector, TokenSource,
+    CentrifugeHandler, Client, ClientConfig, ClientConfigBuilder, CloseReason, ConnectError, Connector, DialError,
+    Event, HistoryQuery, Payload, Recovery, RequestError, SubscribeError, SubscribeOptions, Target, TcpConnector,
+    TokenSource,
 };
 use pubsub_server::config::Config;
 use pubsub_server::config::Secret;
@@ -180,6 +181,32 @@ async fn a_reconnect_restores_subscriptions_and_recovers_what_was_missed() {
     let lost =
         others.iter().any(|event| matches!(event, Event::Subscribed(one) if one.recovery == Recovery::NotRecovered));
     assert!(!lost, "{others:?}");
+}
+
+#[tokio::test]
+async fn a_publish_whose_answer_was_lost_is_repeated_and_published_once() {
+    let (_server, config) = tcp(Config::open_default());
+    let watcher = connect(config.clone()).await;
+    let mut news = watcher.subscribe("news").await.unwrap();
+    let switch = Switch::default();
+    let connector = Breakable { inner: TcpConnector::default(), switch: switch.clone() };
+    let built = config.reconnect_initial_delay(Duration::from_millis(20)).build().unwrap();
+    let handler = CentrifugeHandler::default().server_honours_idempotency_keys(true);
+    let builder = Client::builder(built).connector(connector).handler(handler);
+    let client = timeout(LIMIT, builder.connect()).await.unwrap().unwrap();
+    switch.stall(true);
+    let publishing = tokio::spawn({
+        let client = client.clone();
+        async move { client.publish_idempotent("news", Payload::from_json("7").unwrap(), "key").await }
+    });
+    // It is published, and its publisher can not know.
+    assert_eq!(next_number(&mut news, &mut Vec::new()).await, 7);
+    switch.cut();
+    switch.stall(false);
+    timeout(LIMIT, publishing).await.unwrap().unwrap().unwrap();
+    assert_eq!(client.stats().connections, 2, "the answer came on another connection");
+    client.publish("news", &8).await.unwrap();
+    assert_eq!(next_number(&mut news, &mut Vec::new()).await, 8, "nothing came twice");
 }
 
 #[tokio::test]

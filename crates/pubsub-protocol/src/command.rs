@@ -173,6 +173,10 @@ pub struct PublishRequest {
     /// What to publish.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Payload>,
+    /// Ours, not in the schema of the SDKs: a repetition with the same key by the same user within five minutes is
+    /// answered and not published again. Empty: none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub idempotency_key: String,
 }
 
 /// `history`

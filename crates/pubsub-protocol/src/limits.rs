@@ -12,6 +12,9 @@ pub const CLIENT_NAME_BYTES_MAX: usize = 16;
 /// `connect.version`: the version a client gives of itself.
 pub const CLIENT_VERSION_BYTES_MAX: usize = 64;
 
+/// `publish.idempotency_key`: a ULID or UUID, and room for a prefix.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 64;
+
 /// Seconds in 365 days: the longest `ttl` a client is told. Some platforms keep timers in 32-bit milliseconds.
 pub const TTL_SECONDS_MAX: u64 = 365 * 24 * 60 * 60;
 

@@ -9,7 +9,6 @@ use pubsub_protocol::command::{
 use pubsub_protocol::push::PushBody;
 use pubsub_protocol::reply::Answer;
 use pubsub_protocol::{Command, ErrorCode, Format, Payload, Reply};
-use serde::Serialize;
 
 use super::{
     About, Advice, Call, CallKind, Credentials, IdStyle, Outgoing, ProtocolHandler, Response, Session,
@@ -59,20 +58,6 @@ impl CentrifugeHandler {
         let command = Command { id: wire_id(id), request };
         self.format.encode_command(&command, out.batched_text()).map_err(ProtocolError::unwritable)
     }
-}
-
-/// Publish with a key, which the protocol's own command has no room for.
-#[derive(Serialize)]
-struct KeyedPublish<'a> {
-    id: u32,
-    publish: KeyedPublishBody<'a>,
-}
-
-#[derive(Serialize)]
-struct KeyedPublishBody<'a> {
-    channel: &'a str,
-    data: &'a Payload,
-    idempotency_key: &'a str,
 }
 
 fn wire_id(id: &RequestId) -> u32 {
@@ -229,15 +214,11 @@ impl ProtocolHandler for CentrifugeHandler {
         let channel = |topic: &Topic| ChannelRequest { channel: topic.as_str().to_owned() };
         let request = match call {
             Call::Rpc { method, params } => Request::Rpc(RpcRequest { data: params.clone(), method: method.clone() }),
-            Call::Publish { topic, data, idempotency_key: Some(key) } => {
-                let publish = KeyedPublishBody { channel: topic.as_str(), data, idempotency_key: key };
-                let line = serde_json::to_vec(&KeyedPublish { id: wire_id(id), publish });
-                out.text().extend_from_slice(&line.map_err(ProtocolError::unwritable)?);
-                return Ok(());
-            }
-            Call::Publish { topic, data, idempotency_key: None } => {
-                Request::Publish(PublishRequest { channel: topic.as_str().to_owned(), data: Some(data.clone()) })
-            }
+            Call::Publish { topic, data, idempotency_key } => Request::Publish(PublishRequest {
+                channel: topic.as_str().to_owned(),
+                data: Some(data.clone()),
+                idempotency_key: idempotency_key.clone().unwrap_or_default(),
+            }),
             Call::History { topic, query } => Request::History(HistoryRequest {
                 channel: topic.as_str().to_owned(),
                 limit: query.limit,

@@ -27,6 +27,10 @@ pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(5 * 60);
 /// Letters in an epoch: 8 of 52 make a clash of two lives of one stream as likely as 1 in 5·10¹³.
 const EPOCH_LETTERS: usize = 8;
 
+/// Results remembered at most, about 20 MB: whoever publishes with keys faster than that for five minutes is remembered
+/// for less long.
+const RESULTS_MAX: usize = 100_000;
+
 /// Lock stripes of each map.
 const STRIPES: usize = 64;
 
@@ -175,15 +179,22 @@ impl Results {
         let until = now + IDEMPOTENCY_WINDOW;
         self.by_key.insert(key.clone(), (position, until));
         self.until.push_back((until, key));
+        if self.until.len() > RESULTS_MAX {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((due, key)) = self.until.pop_front() else { return };
+        // The key may have been used again since; then a later entry speaks for it.
+        if self.by_key.get(&key).is_some_and(|(_, until)| *until == due) {
+            self.by_key.remove(&key);
+        }
     }
 
     fn expire(&mut self, now: Instant) {
         while self.until.front().is_some_and(|(until, _)| *until <= now) {
-            let Some((due, key)) = self.until.pop_front() else { return };
-            // The key may have been used again since; then a later entry speaks for it.
-            if self.by_key.get(&key).is_some_and(|(_, until)| *until == due) {
-                self.by_key.remove(&key);
-            }
+            self.forget_oldest();
         }
     }
 }

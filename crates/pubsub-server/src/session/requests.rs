@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use pubsub_protocol::command::{HistoryRequest, PublishRequest};
+use pubsub_protocol::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 use pubsub_protocol::reply::{Answer, HistoryResult, PresenceResult, PresenceStatsResult};
 use pubsub_protocol::{ClientInfo, DisconnectCode, ErrorCode, Publication};
 
@@ -37,7 +38,17 @@ impl Session {
         let chan_info = self.subscriptions.get(&request.channel).and_then(|s| s.chan_info().cloned());
         let info = Some(self.info(chan_info));
         let publication = Publication { data, info, offset: 0, tags: BTreeMap::new(), epoch: String::new() };
-        let options = PublishOptions { retention: cx.rules.retention(name.options), ..PublishOptions::default() };
+        if request.idempotency_key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
+            return Err(ErrorCode::BadRequest.into());
+        }
+        // Under the user's name: nobody can keep another's publication out by guessing its key.
+        let key =
+            (!request.idempotency_key.is_empty()).then(|| format!("{}\0{}", self.user(), request.idempotency_key));
+        let options = PublishOptions {
+            retention: cx.rules.retention(name.options),
+            idempotency_key: key.map(Into::into),
+            ..PublishOptions::default()
+        };
         cx.effects.push_back(Effect::Run(Operation::Publish { id, channel: request.channel, publication, options }));
         Ok(())
     }

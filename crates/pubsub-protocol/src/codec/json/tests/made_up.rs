@@ -63,8 +63,9 @@ fn requests() -> impl Strategy<Value = Request> {
         connects().prop_map(Request::Connect),
         subscribes().prop_map(Request::Subscribe),
         channel().prop_map(Request::Unsubscribe),
-        (texts(), option::of(payloads()))
-            .prop_map(|(channel, data)| Request::Publish(PublishRequest { channel, data })),
+        (texts(), option::of(payloads())).prop_map(|(channel, data)| {
+            Request::Publish(PublishRequest { idempotency_key: channel.clone(), channel, data })
+        }),
         channel().prop_map(Request::Presence),
         channel().prop_map(Request::PresenceStats),
         (texts(), any::<i32>(), option::of(positions()), any::<bool>()).prop_map(|(channel, limit, since, reverse)| {

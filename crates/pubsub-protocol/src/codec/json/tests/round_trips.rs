@@ -123,8 +123,11 @@ fn commands_are_set_apart_and_replies_are_not() {
 fn a_command_that_can_not_be_written_leaves_no_trace() {
     let not_json = [&b"not json"[..], b"", b"\xff", b"1 2", b"{"];
     for bytes in not_json {
-        let publish =
-            crate::command::PublishRequest { channel: "news".to_owned(), data: Some(Payload::from_bytes(bytes)) };
+        let publish = crate::command::PublishRequest {
+            channel: "news".to_owned(),
+            data: Some(Payload::from_bytes(bytes)),
+            ..Default::default()
+        };
         let mut message = b"{}".to_vec();
         let error = JSON.encode_command(&Command { id: 1, request: Request::Publish(publish) }, &mut message);
         let error = error.expect_err("the payload is not JSON").to_string();

@@ -59,7 +59,11 @@ fn all_commands() -> Vec<(Request, &'static str)> {
         (Request::Unsubscribe(channel()), r#""unsubscribe":{"channel":"news"}"#),
         (Request::Publish(PublishRequest::default()), r#""publish":{}"#),
         (
-            Request::Publish(PublishRequest { channel: "news".to_owned(), data: Some(json("\"x\"")) }),
+            Request::Publish(PublishRequest {
+                channel: "news".to_owned(),
+                data: Some(json("\"x\"")),
+                ..PublishRequest::default()
+            }),
             r#""publish":{"channel":"news","data":"x"}"#,
         ),
         (Request::Presence(channel()), r#""presence":{"channel":"news"}"#),
@@ -344,7 +348,7 @@ fn a_newline_in_a_payload_does_not_reach_the_wire() {
     let text = b"{\n\"a\":\r\n[\"x\\ny\"]}";
     let blank = r#"{ "a":  ["x\ny"]}"#;
     let data = Payload::from_bytes(text);
-    let publish = PublishRequest { channel: "a".to_owned(), data: Some(data.clone()) };
+    let publish = PublishRequest { channel: "a".to_owned(), data: Some(data.clone()), ..PublishRequest::default() };
     assert_eq!(
         encoded_command(&Command { id: 1, request: Request::Publish(publish) }),
         format!(r#"{{"id":1,"publish":{{"channel":"a","data":{blank}}}}}"#)
