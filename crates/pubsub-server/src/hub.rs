@@ -4,15 +4,15 @@
 //! publication against a subscription: both put their message into the shards' inboxes under it, so every
 //! shard sees them in one order. Lock order: engine's stream, then the hub's entry, then an inbox.
 
+mod room;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use ahash::RandomState;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use parking_lot::Mutex;
 use pubsub_protocol::push::PushBody;
 use pubsub_protocol::reply::Reply;
 use pubsub_protocol::{Format, Publication, Push};
@@ -24,6 +24,7 @@ use crate::outbox::Frame;
 use crate::shard::control::{Census, Control};
 use crate::shard::inbox::{Delivery, Inbox, Marker, ShardMessage};
 use crate::transport::frame::encode_reply;
+use room::Room;
 
 /// Lock stripes of the map. Fixed, so that runs do not differ by the machine's number of cores.
 const STRIPES: usize = 64;
@@ -65,8 +66,7 @@ impl Encoded {
 pub struct Hub {
     routes: DashMap<Arc<str>, Route, RandomState>,
     inboxes: Box<[Inbox]>,
-    waiting_for_room: Mutex<Vec<Waker>>,
-    waiters: AtomicUsize,
+    room: Room,
 }
 
 /// Members of one channel, counted by shard; shards without any are not in it.
@@ -80,8 +80,7 @@ impl Hub {
         Self {
             routes: DashMap::with_hasher_and_shard_amount(hasher, STRIPES),
             inboxes: (0..shards).map(|_| Inbox::default()).collect(),
-            waiting_for_room: Mutex::default(),
-            waiters: AtomicUsize::new(0),
+            room: Room::default(),
         }
     }
 
@@ -150,14 +149,7 @@ impl Hub {
 
     /// Ready when every shard can take another publication; a publisher asks before it publishes.
     pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.has_room() {
-            return Poll::Ready(());
-        }
-        self.waiting_for_room.lock().push(cx.waker().clone());
-        self.waiters.fetch_add(1, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        // A shard may have made room between the look and the note; then nobody would wake us.
-        if self.has_room() { Poll::Ready(()) } else { Poll::Pending }
+        self.room.poll(cx, || self.has_room())
     }
 
     /// Waits until every shard can take another publication.
@@ -172,17 +164,7 @@ impl Hub {
 
     /// A shard took messages out of its inbox: whoever waits for room may look again.
     pub fn made_room(&self) {
-        // One side writes its note and then looks for room, the other makes room and then looks for the note: with
-        // a fence between the two on either side, at least one of them sees what the other has done.
-        fence(Ordering::SeqCst);
-        if self.waiters.load(Ordering::SeqCst) == 0 || !self.has_room() {
-            return;
-        }
-        self.waiters.store(0, Ordering::SeqCst);
-        let waiting = std::mem::take(&mut *self.waiting_for_room.lock());
-        for waker in waiting {
-            waker.wake();
-        }
+        self.room.made(|| self.has_room());
     }
 
     /// Hands `message` to the shards that have members of `channel`, in one order for all of them.

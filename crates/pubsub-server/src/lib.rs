@@ -27,6 +27,7 @@ pub mod server;
 pub mod session;
 pub mod shard;
 pub mod stream;
+mod sync;
 pub mod token;
 pub mod transport;
 pub mod users;

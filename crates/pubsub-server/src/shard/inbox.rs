@@ -5,14 +5,11 @@
 //! messages always enter: there are never more of them than connections.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
-
-use atomic_waker::AtomicWaker;
-use parking_lot::Mutex;
 
 use crate::hub::Encoded;
 use crate::shard::control::Control;
+use crate::sync::{AtomicUsize, AtomicWaker, Mutex, Ordering};
 
 /// Messages that may wait before publishers have to.
 const MESSAGES_MAX: usize = 1024;

@@ -1,11 +1,9 @@
 //! Which of a shard's connections want to be polled: a connection's waker puts its slot into the shard's queue.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
 
-use atomic_waker::AtomicWaker;
-use parking_lot::Mutex;
+use crate::sync::{AtomicBool, AtomicWaker, Mutex, Ordering};
 
 /// Slots that want to be polled.
 #[derive(Default)]
@@ -41,7 +39,9 @@ impl ConnectionWaker {
 
     /// The connection is about to be polled: from now on a wake counts again.
     pub fn polling(&self) {
-        self.queued.store(false, Ordering::Release);
+        // A swap, not a store: it has to see what was changed before a wake that found the connection still queued. With a
+        // store, that change and this mark could pass each other, and the wake be lost (the model checker found it).
+        self.queued.swap(false, Ordering::AcqRel);
     }
 }
 
