@@ -8,7 +8,7 @@ JS := tests/sdk/js
 PY := tests/sdk/python
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-rust test-sdk stress lint fmt doc clean bench bench-peers
+.PHONY: help build run test test-rust test-sdk stress lint fmt doc fuzz deny hostile clean bench bench-peers
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,16 @@ bench: ## Measure what a connection and a delivery cost, beside a floor; writes 
 bench-peers: ## The same with the other servers that are installed here
 	$(CARGO) build --release -p pubsub-server -p stress
 	$(TARGET)/release/bench --features --peers --out docs/benchmarks.md
+
+hostile: ## Besiege a release build with crowds of PUBSUB_STRESS_CLIENTS, and print what they cost it (docs/security.md)
+	$(CARGO) test --release -p pubsub-server --test hostile -- --ignored --nocapture --test-threads 1
+
+fuzz: ## Run the coverage-guided fuzzer, SECONDS (60) for each of TARGETS (all); needs a C++ compiler
+	fuzz/run $(or $(SECONDS),60) $(TARGETS)
+
+deny: ## Check licences, bans and sources of what we depend on; needs `cargo install cargo-deny --locked` (minutes)
+	@command -v cargo-deny >/dev/null || { echo "make deny: cargo-deny is missing: cargo install cargo-deny --locked"; exit 1; }
+	$(CARGO) deny check bans licenses sources
 
 lint: ## Check format and lints, warnings as errors
 	$(CARGO) fmt --all --check
