@@ -88,7 +88,7 @@ pub(crate) struct Common {
     /// When the fault was healed, once it is.
     pub(crate) healed: Mutex<Duration>,
     /// Breaks of continuity, by the code that members saw.
-    pub(crate) breaks: Mutex<BTreeMap<u32, u64>>,
+    pub(crate) breaks: Mutex<BTreeMap<u32, Breaks>>,
     pub(crate) verified: Mutex<Verified>,
     pub(crate) began: Instant,
     /// The last publication of each channel, once it is known.
@@ -138,6 +138,17 @@ pub struct Connected {
     pub errors: Vec<String>,
 }
 
+/// Breaks of continuity with one code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Breaks {
+    /// How many.
+    pub count: u64,
+    /// When the first was seen, since the run began.
+    pub first: Duration,
+    /// And the last.
+    pub last: Duration,
+}
+
 /// How publishing went.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Offered {
@@ -175,6 +186,16 @@ impl Recorder {
     /// Takes an event down.
     pub fn record(&self, event: Event) {
         self.0.ledger().record(event);
+    }
+
+    /// The faults end now, or the server is there again: [`Fleet::recoveries`] count their service time from here.
+    pub fn healed(&self) {
+        *lock(&self.0.healed) = self.0.now();
+    }
+
+    /// Waits until no more than so many subscriptions are in force, at most `limit`. Whether it came to be.
+    pub async fn wait_live_at_most(&self, subscriptions: u64, limit: Duration) -> bool {
+        self.0.wait_for(limit, |common| common.live.load(Relaxed) <= subscriptions).await
     }
 
     /// Waits until so many subscriptions are in force, at most `limit`. Whether they are.
@@ -275,13 +296,8 @@ impl Fleet {
         all
     }
 
-    /// The faults end now: [`recoveries`](Self::recoveries) count their service time from here.
-    pub fn healed(&self) {
-        *lock(&self.common.healed) = self.now();
-    }
-
     /// How long subscriptions were not in force, each time they came back. Response: since the break; service: since the
-    /// fault was [`healed`](Self::healed).
+    /// fault was [healed](Recorder::healed).
     #[must_use]
     pub fn recoveries(&self) -> Latencies {
         self.common.recoveries.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -317,6 +333,14 @@ impl Fleet {
         Ok(())
     }
 
+    /// Publishes to a channel that were begun so far.
+    #[must_use]
+    pub fn published(&self, channel: u64) -> u64 {
+        let channels = self.common.plan.topology.channels.max(1);
+        let of = |&(publisher, _): &(u64, &u64)| publisher % channels == channel;
+        (0..).zip(&self.numbers).filter(of).map(|(_, next)| next - 1).sum()
+    }
+
     /// Payloads are of this size from now on.
     pub fn set_payload_bytes(&mut self, bytes: usize) {
         self.payload_bytes = bytes;
@@ -324,8 +348,8 @@ impl Fleet {
 
     /// Breaks of continuity so far, by the code that members saw.
     #[must_use]
-    pub fn breaks(&self) -> BTreeMap<u32, u64> {
-        self.common.breaks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn breaks(&self) -> BTreeMap<u32, Breaks> {
+        lock(&self.common.breaks).clone()
     }
 
     /// Writes into the ledger while the fleet is busy.

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -143,11 +144,9 @@ impl Server {
     /// # Errors
     /// [`ServerError`].
     pub async fn start(binary: &Path, config: ServerConfig) -> Result<Self, ServerError> {
-        let name = format!(
-            "stress-{}-{:x}.json",
-            std::process::id(),
-            xxhash_rust::xxh3::xxh3_64(config.file.to_string().as_bytes())
-        );
+        // A name of its own for each: one that takes the place of another must not lose its file with that.
+        static STARTS: AtomicU64 = AtomicU64::new(0);
+        let name = format!("stress-{}-{}.json", std::process::id(), STARTS.fetch_add(1, Relaxed));
         let file = std::env::temp_dir().join(name);
         std::fs::write(&file, config.file.to_string())?;
         let mut child = Command::new(binary)

@@ -86,7 +86,10 @@ scenarios! {
     small_cascading_connection_failures by holds_small_alone, test_stress_cascading_connection_failures: "cascading_connection_failures";
     small_memory_saturation by holds_small_alone, test_stress_memory_saturation_event_queue: "memory_saturation_event_queue";
     small_large_payloads by holds_small_alone, test_stress_large_payload_memory_limits: "large_payload_memory_limits";
-    small_thundering_herd_recovery by holds_small, test_stress_thundering_herd_recovery: "thundering_herd_recovery";
+    small_thundering_herd_recovery by holds_small_alone, test_stress_thundering_herd_recovery: "thundering_herd_recovery";
+    small_thundering_herd_recovery_of_all by holds_small_alone, test_stress_thundering_herd_recovery_10000: "thundering_herd_recovery_10000";
+    small_thundering_herd_after_kill by holds_small_alone, test_stress_thundering_herd_after_kill: "thundering_herd_after_kill";
+    small_thundering_herd_after_restart by holds_small_alone, test_stress_thundering_herd_after_restart: "thundering_herd_after_restart";
     small_high_latency_large_payload by holds_small_alone, test_stress_high_latency_large_payload_many_subscribers: "high_latency_large_payload_many_subscribers";
     small_churn by holds_small_alone, test_stress_churn_failures_memory_pressure: "churn_failures_memory_pressure";
     small_server_stopped_and_continued by holds_small_alone, test_stress_server_stopped_and_continued: "server_stopped_and_continued";
@@ -116,7 +119,7 @@ async fn a_target_that_is_no_such_server_is_told() {
         }
     });
     let context = Context { target: Some(address.clone()), scale: 0.01, ..Context::default() };
-    let scenario = named(&["thundering_herd_recovery".to_owned()]).unwrap().remove(0);
+    let scenario = named(&["random_connection_drops".to_owned()]).unwrap().remove(0);
     let error = format!("{:#}", scenario.run(&context).await.unwrap_err());
     assert!(error.contains(&address) && error.contains("http_api.insecure"), "{error}");
     silent.abort();
@@ -125,7 +128,7 @@ async fn a_target_that_is_no_such_server_is_told() {
 #[tokio::test]
 async fn no_server_binary_is_told_with_what_to_do() {
     let context = Context { server: Some("/nowhere/pubsub-server".into()), ..Context::default() };
-    let scenario = named(&["thundering_herd_recovery".to_owned()]).unwrap().remove(0);
+    let scenario = named(&["random_connection_drops".to_owned()]).unwrap().remove(0);
     let error = scenario.run(&context).await.unwrap_err().to_string();
     assert!(error.contains("/nowhere/pubsub-server") && error.contains("cargo build"), "{error}");
 }

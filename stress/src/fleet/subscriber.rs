@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pubsub_client::{Event as News, Publication, Recovery, Subscribed, Subscription};
 
-use super::{Common, lock};
+use super::{Breaks, Common, lock};
 use crate::ledger::{Cause, Event, Place};
 use crate::oracle::Law;
 use crate::payload::Verified;
@@ -116,7 +116,10 @@ impl Subscriber {
         let (at, sub, generation) = (self.common.now(), self.sub, self.generation);
         self.broke_at = Some(at);
         let (Cause::Disconnected(code) | Cause::Unsubscribed(code)) = cause;
-        *lock(&self.common.breaks).entry(code).or_default() += 1;
+        let mut breaks = lock(&self.common.breaks);
+        let told = breaks.entry(code).or_insert(Breaks { first: at, ..Breaks::default() });
+        (told.count, told.last) = (told.count + 1, at);
+        drop(breaks);
         self.common.ledger().record(Event::Break { at, sub, generation, cause });
     }
 

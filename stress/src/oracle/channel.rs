@@ -44,6 +44,8 @@ pub(super) struct Channel {
     in_flight: BTreeSet<PublicationId>,
     /// Acknowledged without a place, and nobody has told of one yet.
     unplaced: BTreeSet<PublicationId>,
+    /// Begun before the server lost its memory and answered after: the answer may tell of what is gone.
+    excused: BTreeSet<PublicationId>,
     /// For each publication of a channel with history that has no place yet: how far each stream was known to be when it was begun.
     floors: BTreeMap<PublicationId, Vec<(u32, u64)>>,
     /// Told of before they were begun, which is the harness's fault.
@@ -68,6 +70,7 @@ impl Channel {
             unknown: BTreeSet::new(),
             in_flight: BTreeSet::new(),
             unplaced: BTreeSet::new(),
+            excused: BTreeSet::new(),
             floors: BTreeMap::new(),
             early: BTreeSet::new(),
             streams: BTreeMap::new(),
@@ -112,7 +115,7 @@ impl Channel {
                 self.place(place, id, "its acknowledgement", notes);
             }
             Outcome::Ok(None) => {
-                if self.has_history() && !self.is_placed(id) {
+                if self.has_history() && !self.is_placed(id) && !self.excused.contains(&id) {
                     self.unplaced.insert(id);
                 }
             }
@@ -211,6 +214,7 @@ impl Channel {
     pub(super) fn forgets(&mut self) {
         self.forgotten.extend(self.streams.keys());
         self.unplaced.clear();
+        self.excused.extend(&self.in_flight);
     }
 
     pub(super) fn history(&mut self, at: Duration, top: Place, entries: &[(u64, Content)], notes: &mut Notes) {

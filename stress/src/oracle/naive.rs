@@ -429,7 +429,7 @@ impl<'a> Judge<'a> {
             let mut told: Vec<(usize, Place, PublicationId)> = Vec::new();
             let (mut open, mut history_tops) = (BTreeSet::new(), BTreeMap::<u32, u64>::new());
             let (mut forgotten, mut acked) = (BTreeSet::new(), BTreeMap::<u32, u64>::new());
-            let mut placeless: BTreeSet<PublicationId> = BTreeSet::new();
+            let (mut placeless, mut excused) = (BTreeSet::<PublicationId>::new(), BTreeSet::new());
             let mut known: BTreeSet<u32> = BTreeSet::new();
             for (at, event) in self.events.iter().enumerate() {
                 let mut here: Vec<(Place, PublicationId)> = Vec::new();
@@ -442,6 +442,7 @@ impl<'a> Judge<'a> {
                             known.insert(place.epoch);
                             here.push((*place, *id));
                         }
+                        Outcome::Ok(None) if excused.contains(id) => {}
                         Outcome::Ok(None) => drop(placeless.insert(*id)),
                         Outcome::Failed => {
                             if standing.values().any(|(_, standing)| standing == id) {
@@ -471,6 +472,7 @@ impl<'a> Judge<'a> {
                     Event::Amnesia => {
                         forgotten.extend(known.iter().copied());
                         placeless.clear();
+                        excused.extend(open.iter().copied());
                     }
                     _ => {}
                 }

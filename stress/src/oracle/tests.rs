@@ -102,3 +102,39 @@ fn small_ledgers_are_judged_too() {
     assert!(judged(&[Event::Census { at: std::time::Duration::ZERO }]).is_clean());
     assert!(judged(&[]).unevaluated(&Law::ALL).len() == 19, "an empty ledger has proved nothing");
 }
+
+#[test]
+fn an_answer_that_was_on_its_way_when_the_memory_went_promises_nothing() {
+    use std::time::Duration;
+
+    use crate::ledger::Policy;
+
+    let policy = Policy { history_size: 10, history_ttl: Duration::from_secs(60), recovery_max: 10 };
+    let (at, channel) = (Duration::ZERO, 0);
+    let id = |n| PublicationId { run: 1, publisher: 0, n };
+    let with = |amnesia: &[Event]| {
+        let mut events = vec![
+            Event::Channel { channel, policy },
+            Event::Publisher { publisher: 0, channel },
+            Event::Invoke { at, id: id(1) },
+        ];
+        events.extend_from_slice(amnesia);
+        events.extend([
+            Event::Done { at, id: id(1), outcome: Outcome::Ok(None) },
+            Event::Invoke { at, id: id(2) },
+            Event::Done { at, id: id(2), outcome: Outcome::Ok(None) },
+            Event::History {
+                at,
+                channel,
+                top: crate::ledger::Place { epoch: 1, offset: 1 },
+                entries: vec![(1, Ok(id(2)))],
+            },
+            Event::Census { at },
+        ]);
+        let found: naive::Verdicts = judged(&events).findings.keys().copied().collect();
+        assert_eq!(found, naive::judge(&events));
+        found
+    };
+    assert!(with(&[Event::Amnesia]).is_empty());
+    assert_eq!(with(&[]), [(Class::AckedThenLost, Subject::Channel(channel))].into());
+}

@@ -82,7 +82,7 @@ impl CascadingFailures {
         let (attempts_down, stays_down) = (attempts(stage.fleet.members(), &failed) - attempts_before, began.elapsed());
         let hurt = stage.fleet.bystander_latencies();
         stage.fleet.reset_latencies();
-        stage.fleet.healed();
+        stage.fleet.recorder().healed();
         drop((down, cut));
         stage.publish("publish, network up", publications / 4, rate, 1).await;
         let healing = stage.fleet.bystander_latencies();

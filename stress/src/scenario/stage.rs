@@ -173,8 +173,8 @@ impl Stage {
         self.run.latencies("delivery", &self.fleet.latencies());
         self.run.faults(&self.faults);
         self.run.judge(&self.fleet, laws);
-        for (code, count) in self.fleet.breaks() {
-            self.run.number(&format!("breaks_with_code_{code}"), count as f64);
+        for (code, breaks) in self.fleet.breaks() {
+            self.run.number(&format!("breaks_with_code_{code}"), breaks.count as f64);
         }
         self.progress.phase("leave", 1);
         let Self { mut run, progress, subject, fleet, mut memory, descriptors: before, .. } = self;
