@@ -222,13 +222,16 @@ async fn never_reads(size: Size) {
             deaf.push(peer);
         }
         let mut publisher = Peer::raw(victim.address).await.connected().await;
-        let loud = format!(r#"{{"id":2,"publish":{{"channel":"loud","data":"{}"}}}}"#, "x".repeat(20_000));
-        let until = Instant::now() + PATIENCE;
+        // 400 MB a second to all of them, until the kernel takes no more for them: a few megabytes each.
+        let bytes = (8_000_000 / size.peers).clamp(1000, 20_000);
+        let loud = format!(r#"{{"id":2,"publish":{{"channel":"loud","data":"{}"}}}}"#, "x".repeat(bytes));
+        let until = Instant::now() + 3 * PATIENCE;
         while victim.counted(CUT).await < size.peers as f64 {
             assert!(Instant::now() < until, "peers that do not read are cut");
-            for _ in 0..20 {
+            for _ in 0..10 {
                 publisher.say(&loud).await;
                 assert!(publisher.hear().await["publish"].is_object());
+                sleep(Duration::from_millis(20)).await;
             }
         }
     })
