@@ -73,8 +73,9 @@ lint: ## Check format and lints, warnings as errors
 fmt: ## Format the code
 	$(CARGO) fmt --all
 
+# Maps of modules link to what only those see who work on it, and it is them that this is for.
 doc: ## Build the documentation of the crates, warnings as errors
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --workspace --no-deps --document-private-items
 
 clean: ## Remove what was built and installed
 	$(CARGO) clean

@@ -10,7 +10,7 @@
 //! - [`monitor`]: what a process uses, from outside; [`trend`]: whether it grows; [`histogram`]: latencies
 //! - [`threshold`], [`verdict`]: a number with its limit and source; held, broken or inconclusive
 //! - [`server`]: the server as a child; [`fleet`]: its clients; [`raw`]: a peer that hides nothing; [`budget`]: what the machine lets us have
-//! - [`bench`]: what a connection and a delivery cost, beside a floor and peers
+//! - [`mod@bench`]: what a connection and a delivery cost, beside a floor and peers
 //! - [`scenario`]: the claims; [`limits`]: where it ends; [`report`]: what came of them; [`progress`], [`cli`]: for whoever watches
 
 pub mod bench;

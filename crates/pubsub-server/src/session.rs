@@ -2,7 +2,8 @@
 //! and no waiting, so that a test or a fuzzer can drive it.
 //!
 //! The laws of the conversation are those of `docs/protocol.md`. What the session wants of the node it says
-//! as an [`Operation`]; while one that a command asked for is under way no further command is given to it.
+//! as an [`Operation`](operation::Operation); while one that a command asked for is under way no further
+//! command is given to it.
 //!
 //! - [`connect`]: who it is; [`subscribe`]: what it gets; [`requests`]: what it asks
 //! - [`liveness`]: pings, pongs and everything that runs out
