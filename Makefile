@@ -8,10 +8,10 @@ JS := tests/sdk/js
 PY := tests/sdk/python
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-rust test-sdk stress lint fmt doc fuzz deny hostile clean bench bench-peers
+.PHONY: help build run test test-rust test-sdk stress stress-extreme lint fmt doc fuzz deny hostile clean bench bench-peers
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build every crate
 	$(CARGO) build --workspace
@@ -44,9 +44,17 @@ $(PY)/.venv/.installed: $(PY)/requirements.txt
 	$(PY)/.venv/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-stress: ## Run the stress lab in full, against a release build; ARGS="--scale 0.1" and the like are passed on
+stress: ## Two minutes of the stress lab: every scenario, small; ARGS="--seed 7" and the like are passed on
 	$(CARGO) build --release -p pubsub-server -p stress
-	$(TARGET)/release/stress run --all $(ARGS)
+	$(TARGET)/release/stress run --all --scale 0.02 --out $(TARGET)/stress $(ARGS)
+
+stress-extreme: ## Every scenario at full size, about 15 minutes; writes stress_results.md
+	$(CARGO) build --release -p pubsub-server -p stress
+	@rm -rf $(TARGET)/stress-extreme
+	@# The page is written also when something is broken, and then above all.
+	@$(TARGET)/release/stress run --all --out $(TARGET)/stress-extreme $(ARGS); verdict=$$?; \
+	  $(TARGET)/release/stress report $(TARGET)/stress-extreme --write stress_results.md > $(TARGET)/stress-extreme/report.log; \
+	  exit $$verdict
 
 bench: ## Measure what a connection and a delivery cost, beside a floor; writes docs/benchmarks.md
 	$(CARGO) build --release -p pubsub-server -p stress

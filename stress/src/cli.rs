@@ -148,14 +148,17 @@ pub fn replay(file: &Path, server: Option<PathBuf>, out: Option<PathBuf>) -> any
     )
 }
 
-/// Prints the table of the reports in a directory.
+/// Prints the table of the reports in a directory, or writes it to `page`, its plots into `plots`.
 ///
 /// # Errors
-/// When there is none.
-pub fn report(directory: &Path) -> anyhow::Result<Verdict> {
+/// When there are no reports, or the page cannot be written.
+pub fn report(directory: &Path, page: Option<&Path>, plots: &Path) -> anyhow::Result<Verdict> {
     let reports = report::read_all(directory);
     anyhow::ensure!(!reports.is_empty(), "no reports in {}: run scenarios with --out DIR first", directory.display());
-    say(&report::markdown::document(&reports));
+    match page {
+        None => say(&report::markdown::document(&reports)),
+        Some(page) => report::results::write(&reports, directory, page, plots)?,
+    }
     Ok(Verdict::of_all(reports.iter().map(|report| report.verdict)))
 }
 

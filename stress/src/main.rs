@@ -52,6 +52,12 @@ enum Command {
         /// Where they are.
         #[arg(default_value = "stress-out")]
         directory: PathBuf,
+        /// Write them to this page instead, with machine, commit, matrix and plots.
+        #[arg(long, value_name = "FILE")]
+        write: Option<PathBuf>,
+        /// Where the page's plots go.
+        #[arg(long, value_name = "DIR", default_value = "docs/stress_results")]
+        plots: PathBuf,
     },
 }
 
@@ -87,7 +93,7 @@ fn main() -> ExitCode {
         Command::Run { names, all, options } => cli::run(&names, all, options.into()),
         Command::Limits { options } => cli::limits(options.into()),
         Command::Replay { file, server, out } => cli::replay(&file, server, out),
-        Command::Report { directory } => cli::report(&directory),
+        Command::Report { directory, write, plots } => cli::report(&directory, write.as_deref(), &plots),
     };
     match outcome {
         Ok(verdict) => verdict.into(),

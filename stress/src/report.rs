@@ -16,6 +16,7 @@ use crate::verdict::Verdict;
 
 pub mod markdown;
 pub mod matrix;
+pub mod results;
 pub mod svg;
 
 /// One scenario's result.
@@ -103,6 +104,17 @@ pub struct WriteError {
 }
 
 impl Report {
+    /// Of nothing.
+    #[cfg(test)]
+    pub(crate) fn empty() -> Self {
+        serde_json::from_value(serde_json::json!({
+            "name": "", "claim": "", "verdict": "inconclusive", "inconclusive": [], "seed": 0, "commit": "", "options": {},
+            "thresholds": [], "violations": {}, "evaluated": {}, "tally": Tally::default(), "faults": {}, "latencies": {},
+            "resources": {}, "doubts": [], "numbers": {}, "replay": "",
+        }))
+        .expect("it names every field")
+    }
+
     /// Writes `NAME.json` and the plots into `directory`, and the table of all reports there.
     ///
     /// # Errors

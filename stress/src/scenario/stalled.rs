@@ -36,7 +36,7 @@ impl Scenario for Stalled {
 
 impl Stalled {
     async fn go(&self, context: &Context) -> anyhow::Result<Report> {
-        let connections = context.scaled(100, 30);
+        let connections = context.scaled(100, 15);
         // 16 KB, 50 a second on each channel: the kernel's 4 MB and the queue are full after 6 s.
         let publications = context.scaled(2_000, 2_000);
         let topology = Topology { connections, channels: 4, history_size: 1_000, ..Topology::default() };
