@@ -195,7 +195,11 @@ fn show(report: &Report) {
 
 /// The commit of the working tree, if there is one and git tells.
 fn commit() -> String {
-    let git = std::process::Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=10"]).output();
+    // Looking must not lock: somebody may be committing at this moment.
+    let git = std::process::Command::new("git")
+        .env("GIT_OPTIONAL_LOCKS", "0")
+        .args(["describe", "--always", "--dirty", "--abbrev=10"])
+        .output();
     let told = git.ok().filter(|output| output.status.success());
     told.map_or_else(|| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

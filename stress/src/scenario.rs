@@ -22,12 +22,14 @@ mod far_and_large;
 mod half_open;
 mod handshakes;
 mod herd;
+mod idle;
 mod jitter;
 mod killed;
 mod lagging;
 mod large_payloads;
 mod late_bytes;
 mod latency;
+mod retries;
 pub mod run;
 mod stage;
 mod stalled;
@@ -159,6 +161,8 @@ pub fn all() -> Vec<Box<dyn Scenario>> {
         Box::new(truncated::Truncated),
         Box::new(handshakes::Handshakes),
         Box::new(late_bytes::LateBytes),
+        Box::new(retries::Retries),
+        Box::new(idle::IdleTimeouts),
         Box::new(sustained::Sustained),
     ]
 }

@@ -100,6 +100,8 @@ scenarios! {
     small_truncated_frames by holds_small_alone, test_stress_truncated_frames: "truncated_frames";
     small_slow_handshakes by holds_small_alone, test_stress_slow_handshakes: "slow_handshakes";
     small_late_bytes_of_an_old_connection by holds_small_alone, test_stress_late_bytes_of_an_old_connection: "late_bytes_of_an_old_connection";
+    small_retried_publishes by holds_small_alone, test_stress_retried_publishes: "retried_publishes";
+    small_idle_timeouts by holds_small_alone, test_stress_idle_timeouts: "idle_timeouts";
     small_sustained by holds_small_alone, test_stress_sustained_10k_subscriptions: "sustained_10k_subscriptions";
 }
 

@@ -17,8 +17,8 @@ use crate::threshold::Threshold;
 const ISSUE: &str = "issue 4, scenario 8";
 const MEMBERS: u64 = 100;
 const SIZES: [usize; 3] = [100_000, 500_000, 1_000_000];
-/// What the server is told to accept (`websocket.message_size_limit`).
-const LIMIT_BYTES: usize = 8 << 20;
+/// What the server is told to accept (`websocket.message_size_limit`), in a full run and in a small one.
+const LIMIT_BYTES: [usize; 2] = [8 << 20, 2 << 20];
 const HISTORY_SIZE: u64 = 10;
 /// How long one publication may take to reach everybody.
 const ONE_MAX: Duration = Duration::from_secs(20);
@@ -44,12 +44,13 @@ impl LargePayloads {
     async fn go(&self, context: &Context) -> anyhow::Result<Report> {
         let members = context.scaled(MEMBERS, 5);
         let events = context.scaled(100, 3);
+        let limit_bytes = LIMIT_BYTES[usize::from(context.scale < 0.5)];
         let topology =
             Topology { connections: members, channels: 1, history_size: HISTORY_SIZE, ..Topology::default() };
         let workload = Workload { publishers: 1, publications: 3 * events, rate: 0.0, payload_bytes: SIZES[0] };
         let plan = Plan { seed: context.seed, topology, workload, faults: Vec::new() };
         // One publication may be larger than the bound on what waits for a connection: it passes, and the next does not.
-        let config = ServerConfig::default().with("websocket.message_size_limit", LIMIT_BYTES);
+        let config = ServerConfig::default().with("websocket.message_size_limit", limit_bytes);
         let options = FleetOptions { message_bytes_max: 256 << 20, ..FleetOptions::default() };
         let mut stage = Stage::set(context, self, plan, config, options).await?;
         stage.connect(1, |_| true).await?;
@@ -68,7 +69,7 @@ impl LargePayloads {
         let full = stage.resident()?;
 
         stage.progress.phase("double until refused", 8);
-        let (mut accepted, mut size) = (SIZES[2], 2_000_000);
+        let (mut accepted, mut size) = (SIZES[2], 2 * SIZES[2]);
         let refused = loop {
             stage.fleet.set_payload_bytes(size);
             let before = stage.fleet.ledger().tally();
@@ -80,7 +81,7 @@ impl LargePayloads {
             }
             accepted = size;
             size *= 2;
-            if size > 8 * LIMIT_BYTES {
+            if size > 8 * limit_bytes {
                 break None;
             }
         };
@@ -90,7 +91,8 @@ impl LargePayloads {
         let resources = stage.rest(Duration::from_secs(60), members, members).await?;
 
         let run = &mut stage.run;
-        let limit = LIMIT_BYTES as f64;
+        let limit = limit_bytes as f64;
+        run.number("configured_limit_bytes", limit);
         run.number("largest_accepted_bytes", accepted as f64);
         run.threshold(
             Threshold::at_most("largest payload accepted, by the configured limit", 1.0, "times", ISSUE)

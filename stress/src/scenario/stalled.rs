@@ -47,7 +47,8 @@ impl Stalled {
             .with("client.recovery_max_publication_limit", 1_000);
         let slow = connections / 5;
         let options = FleetOptions {
-            receive_buffer_bytes: Some(4 << 10),
+            // Enough for whoever reads; and it does not grow, as the kernel's default would, for those who will not.
+            receive_buffer_bytes: Some(128 << 10),
             receive_buffer_below: slow,
             message_bytes_max: 64 << 20,
             ..FleetOptions::default()
