@@ -24,7 +24,6 @@ mod handshakes;
 mod herd;
 mod idle;
 mod jitter;
-mod killed;
 mod lagging;
 mod large_payloads;
 mod late_bytes;
@@ -154,7 +153,6 @@ pub fn all() -> Vec<Box<dyn Scenario>> {
         Box::new(far_and_large::FarAndLarge),
         Box::new(churn::Churn),
         Box::new(stopped::Stopped),
-        Box::new(killed::Killed),
         Box::new(descriptors::Descriptors),
         Box::new(half_open::HalfOpen),
         Box::new(stalled::Stalled),

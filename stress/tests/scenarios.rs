@@ -93,7 +93,6 @@ scenarios! {
     small_high_latency_large_payload by holds_small_alone, test_stress_high_latency_large_payload_many_subscribers: "high_latency_large_payload_many_subscribers";
     small_churn by holds_small_alone, test_stress_churn_failures_memory_pressure: "churn_failures_memory_pressure";
     small_server_stopped_and_continued by holds_small_alone, test_stress_server_stopped_and_continued: "server_stopped_and_continued";
-    small_server_killed by holds_small_alone, test_stress_server_killed: "server_killed";
     small_descriptors_exhausted by holds_small_alone, test_stress_descriptors_exhausted: "descriptors_exhausted";
     small_half_open_peers by holds_small_alone, test_stress_half_open_peers: "half_open_peers";
     small_stalled_readers by holds_small_alone, test_stress_stalled_readers: "stalled_readers";
