@@ -31,6 +31,7 @@ use crate::handler::{Outgoing, ProtocolHandler};
 use crate::ids::{RequestId, Topic};
 use crate::inbox::Mail;
 use crate::pending::FixedHasher;
+use crate::planted::{self, Bug};
 use crate::shared::{Shared, count};
 use crate::socket::{ReadError, Socket};
 use crate::state::{ConnectionState, Input};
@@ -411,6 +412,9 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
     /// Whether it is pointless to come back.
     fn is_final(&self, reason: &CloseReason) -> bool {
         match reason {
+            CloseReason::Server { code, .. } if planted::is(Bug::StaysAwayAfterSlow) => {
+                *code == DisconnectCode::Slow.code()
+            }
             CloseReason::Server { code, reason } | CloseReason::Dial(DialError::Closed { code, reason, .. }) => {
                 !self.handler.should_reconnect(*code, reason)
             }

@@ -6,6 +6,7 @@
 //! - [`config`]: settings; [`ids`]: the names that travel; [`event`]: what a subscriber is told; [`error`]
 //! - [`connector`] and [`handler`]: the two seams, where bytes come from and what they mean
 //! - [`state`], [`backoff`], [`breaker`]: when to connect; pure
+//! - [`planted`]: bugs for the stress lab to find, in no build that serves anybody
 
 pub mod backoff;
 pub mod breaker;
@@ -22,6 +23,7 @@ mod inbox;
 mod mailbox;
 pub mod options;
 mod pending;
+pub mod planted;
 mod registry;
 mod shared;
 mod socket;

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::event::{Event, Publication, Recovery, Subscribed};
+use crate::planted::{self, Bug};
 
 /// What a put does to the reader: wake this, once no lock is held.
 #[must_use = "the reader has to be woken"]
@@ -128,6 +129,10 @@ impl Mailbox {
         if inner.ended || (tracked && publication.offset > 0 && publication.offset <= inner.offset) {
             return Wake::default();
         }
+        if planted::is(Bug::LagSwallowed) && inner.events.len() >= self.capacity {
+            inner.stand_at(publication.offset);
+            return Wake::default();
+        }
         if inner.missed.is_some() || inner.events.len() >= self.capacity {
             *inner.missed.get_or_insert(0) += 1;
             if !inner.recovers {
@@ -145,6 +150,9 @@ impl Mailbox {
         let mut inner = self.lock();
         if inner.ended || inner.missed.is_some() {
             return Wake::default();
+        }
+        if planted::is(Bug::TailLostOnClose) && matches!(event, Event::Interrupted { .. }) {
+            inner.events.retain(|event| !matches!(event, Event::Publication(_)));
         }
         if inner.events.len() >= self.capacity {
             inner.missed = Some(0);

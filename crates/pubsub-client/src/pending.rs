@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::error::{Capacity, CloseReason, RequestError};
 use crate::handler::{Call, CallKind, Response};
 use crate::ids::RequestId;
+use crate::planted::{self, Bug};
 
 /// Same order in every run, unlike the standard library's default.
 pub(crate) type FixedHasher = BuildHasherDefault<DefaultHasher>;
@@ -131,7 +132,7 @@ impl PendingRequests {
     pub(crate) fn connection_lost(&self, reason: &CloseReason) -> Vec<RequestId> {
         let (mut again, mut lost) = (Vec::new(), Vec::new());
         for mut entry in self.requests.iter_mut().filter(|entry| entry.sent) {
-            if entry.repeatable {
+            if entry.repeatable || planted::is(Bug::SentAgain) {
                 entry.sent = false;
                 again.push(entry.key().clone());
             } else {

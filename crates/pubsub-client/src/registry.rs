@@ -16,6 +16,7 @@ use crate::ids::Topic;
 use crate::mailbox::{Mailbox, Wake};
 use crate::options::{Overflow, SubscribeOptions};
 use crate::pending::{FixedHasher, SHARDS};
+use crate::planted::{self, Bug};
 
 /// The store.
 #[derive(Debug)]
@@ -154,6 +155,7 @@ impl Entry {
         match &self.stream {
             Some(stream) if self.recoverable => {
                 let offset = self.locals.iter().map(|local| local.offset()).min().unwrap_or(stream.offset);
+                let offset = offset + u64::from(planted::is(Bug::ResumedOnePast));
                 Some(StreamPosition::new(offset, &*stream.epoch))
             }
             Some(_) => None,
@@ -179,7 +181,7 @@ impl Entry {
         }
         let asked = self.asked.take();
         let recovery = match &asked {
-            Some(_) if result.recovered => Recovery::Recovered,
+            Some(_) if result.recovered || planted::is(Bug::RecoveryTakenForGranted) => Recovery::Recovered,
             Some(_) => Recovery::NotRecovered,
             None if self.invalidated => Recovery::NotRecovered,
             None => Recovery::Fresh,
@@ -187,12 +189,17 @@ impl Entry {
         let tracked = result.recoverable || result.positioned;
         let base = match (&asked, recovery) {
             // The server repeats the offset it was asked for; what it says of itself then does not matter.
+            (Some(asked), Recovery::Recovered) if planted::is(Bug::PositionAdoptedEarly) => {
+                asked.offset + result.publications.len() as u64
+            }
             (Some(asked), Recovery::Recovered) => asked.offset,
             _ => result.offset,
         };
         self.invalidated = false;
         self.recoverable = result.recoverable;
-        self.stream = tracked.then(|| Stream { epoch: Arc::from(result.epoch.as_str()), offset: base });
+        let old = self.stream.take().filter(|_| planted::is(Bug::OldEpochKept));
+        let epoch = old.map_or_else(|| Arc::from(result.epoch.as_str()), |old| old.epoch);
+        self.stream = tracked.then_some(Stream { epoch, offset: base });
         self.generation = generation;
         self.data = result.data;
         let event = Subscribed::new(recovery, self.stream_position(), self.data.clone(), generation);

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::ids::Topic;
+use crate::planted::{self, Bug};
 
 /// What a deadline is for. At most one of each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +93,8 @@ impl Timers {
     /// Forgets all that belongs to a connection; what belongs to the client stays.
     pub(crate) fn clear_connection(&mut self) {
         for timer in TIMERS {
-            if timer != Timer::CleanUp {
+            let outlives = planted::is(Bug::PingTimerOutlivesConnection) && timer == Timer::Silence;
+            if timer != Timer::CleanUp && !outlives {
                 self.clear(timer);
             }
         }

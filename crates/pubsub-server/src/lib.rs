@@ -9,6 +9,7 @@
 //! - [`session`]: one connection's conversation, pure; [`outbox`]: what it has yet to be sent
 //! - [`node`], [`hub`], [`users`]: who is here; [`engine`], [`stream`], [`recovery`]: what is kept
 //! - [`api`], [`metrics`]: what operators and backends see; [`clock`]: the one seam to wall time
+//! - [`planted`]: bugs for the stress lab to find, in no build that serves anybody
 
 pub mod api;
 pub mod channel;
@@ -20,6 +21,7 @@ pub mod hub;
 pub mod metrics;
 pub mod node;
 pub mod outbox;
+pub mod planted;
 pub mod process;
 pub mod rate;
 pub mod recovery;

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use crate::clock::Clock;
 use crate::engine::{Engine, EngineError, PresenceEvent, PublishOptions, Published};
 use crate::hub::Hub;
+use crate::planted::{self, Bug};
 use crate::session::control::Action;
 use crate::session::id::Place;
 use crate::session::operation::{Begun, Completion, Operation, Subscribe, Subscribed};
@@ -53,9 +54,15 @@ impl Node {
                     Completion::Connect { id, result }
                 }
                 Operation::Subscribe(by, subscribe) => {
-                    let channel = subscribe.channel.clone();
-                    node.enter(&subscribe, place);
+                    let (channel, join) = (subscribe.channel.clone(), subscribe.join);
+                    let early = !planted::is(Bug::HistoryBeforeRegistration);
+                    if early {
+                        node.enter(&channel, join, place);
+                    }
                     let result = node.subscribe(subscribe).await;
+                    if !early {
+                        node.enter(&channel, join, place);
+                    }
                     Completion::Subscribe { by, channel, result }
                 }
                 Operation::Publish { id, channel, publication, options } => {
@@ -89,7 +96,7 @@ impl Node {
         }
         // All enter the hub before the first is waited for: should the connection end meanwhile, all leave it.
         for subscribe in &subscriptions {
-            self.enter(subscribe, place);
+            self.enter(&subscribe.channel, subscribe.join, place);
         }
         let mut begun = Vec::with_capacity(subscriptions.len());
         for subscribe in subscriptions {
@@ -110,21 +117,24 @@ impl Node {
         }
     }
 
-    fn enter(&self, subscribe: &Subscribe, place: Place) {
-        self.hub.join(usize::from(place.shard), &subscribe.channel, place.slot, subscribe.join);
+    fn enter(&self, channel: &str, join: u64, place: Place) {
+        self.hub.join(usize::from(place.shard), channel, place.slot, join);
     }
 
     /// Goes on with a subscription that has entered the hub.
     async fn subscribe(&self, subscribe: Subscribe) -> Result<Subscribed, ErrorCode> {
-        let Subscribe { channel, join: _, position, recover, reject_unrecovered, presence, announce } = subscribe;
+        let Subscribe { channel, join, position, recover, reject_unrecovered, presence, announce } = subscribe;
         let mut subscribed = Subscribed { top: None, recovery: None };
         if let Some(retention) = position {
             let query = match &recover {
                 Some((mode, position)) => mode.query(position),
                 None => HistoryQuery::POSITION,
             };
-            let page =
+            let mut page =
                 self.engine.history(&channel, query, retention).await.map_err(|error| failed(&channel, &error))?;
+            if planted::is(Bug::EpochRenewedPerSubscribe) {
+                page.top.epoch = join.to_string();
+            }
             subscribed.top = Some(page.top.clone());
             subscribed.recovery = recover.map(|(mode, position)| mode.recover(&position, page));
             if reject_unrecovered && subscribed.recovery.as_ref().is_some_and(|recovery| !recovery.recovered) {

@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
 
+use crate::planted::{self, Bug};
+
 /// Frames given to one vectored write at most: past this the kernel gains nothing from more.
 const SLICES_MAX: usize = 64;
 
@@ -105,12 +107,23 @@ impl Outbox {
     /// # Errors
     /// [`Full`] when the connection is too slow.
     pub fn push(&mut self, frame: Frame, bytes_max: usize) -> Result<(), Full> {
-        if self.push_bytes > bytes_max {
+        if planted::is(Bug::OldestDropped) && self.push_bytes > bytes_max {
+            self.drop_oldest();
+        } else if self.push_bytes > bytes_max && !planted::is(Bug::OutboxUnbounded) {
             return Err(Full);
         }
         self.push_bytes += frame.size();
         self.frames.push_back((frame, Kind::Push));
         Ok(())
+    }
+
+    /// Drops the oldest push of which nothing was written yet: a planted bug.
+    fn drop_oldest(&mut self) {
+        let begun = usize::from(self.written > 0);
+        let oldest = self.frames.iter().skip(begun).position(|(_, kind)| *kind == Kind::Push);
+        if let Some((frame, kind)) = oldest.and_then(|oldest| self.frames.remove(begun + oldest)) {
+            self.forget(kind, frame.size());
+        }
     }
 
     /// Drops all frames of which nothing was written yet: what follows is a last word.

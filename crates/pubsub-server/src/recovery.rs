@@ -5,6 +5,7 @@
 
 use pubsub_protocol::{Publication, StreamPosition};
 
+use crate::planted::{self, Bug};
 use crate::stream::{HistoryPage, HistoryQuery};
 
 /// How a channel recovers.
@@ -54,18 +55,21 @@ impl Mode {
     }
 }
 
-fn stream(position: &StreamPosition, same_epoch: bool, page: HistoryPage, publications_max: usize) -> Recovery {
+fn stream(position: &StreamPosition, same_epoch: bool, mut page: HistoryPage, publications_max: usize) -> Recovery {
     if !same_epoch {
         return NOT_RECOVERED;
     }
     let whole = match (page.publications.first(), page.publications.last()) {
         (Some(first), Some(last)) => {
-            Some(first.offset) == position.offset.checked_add(1)
-                && last.offset == page.top.offset
-                && page.publications.len() <= publications_max
+            (planted::is(Bug::TrimmedYetRecovered) || Some(first.offset) == position.offset.checked_add(1))
+                && (planted::is(Bug::BatchCapped)
+                    || last.offset == page.top.offset && page.publications.len() <= publications_max)
         }
         _ => position.offset == page.top.offset,
     };
+    if planted::is(Bug::BatchReversed) {
+        page.publications.reverse();
+    }
     if whole { Recovery { recovered: true, publications: page.publications } } else { NOT_RECOVERED }
 }
 

@@ -36,6 +36,7 @@ use crate::engine::{Engine, Feed};
 use crate::hub::Hub;
 use crate::metrics::{Metrics, Refused};
 use crate::node::Node;
+use crate::planted::{self, Bug};
 use crate::session::rules::Rules;
 use crate::shard::connection::Purpose;
 use crate::shard::control::{Census, Control};
@@ -313,6 +314,7 @@ async fn accept<L: Listener>(
         let accepted = loop {
             match listener.accept().await {
                 Ok(accepted) => break accepted,
+                Err(_) if planted::is(Bug::AcceptLoopDies) => return,
                 Err(error) => not_accepted(&error, &metrics),
             }
         };

@@ -10,6 +10,8 @@ use std::time::Duration;
 use pubsub_protocol::{Publication, StreamPosition};
 use tokio::time::Instant;
 
+use crate::planted::{self, Bug};
+
 /// The bounds of a channel's stream, from its namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
@@ -83,8 +85,11 @@ impl Stream {
         self.top += 1;
         publication.offset = self.top;
         // Only the live copy of a stream's first publication names the epoch; a kept one does not.
-        self.publications.push_back(Publication { epoch: String::new(), ..publication.clone() });
-        while self.publications.len() > retention.size {
+        if !(planted::is(Bug::HoleInHistory) && self.top.is_multiple_of(16)) {
+            self.publications.push_back(Publication { epoch: String::new(), ..publication.clone() });
+        }
+        let size = retention.size - usize::from(planted::is(Bug::TrimmedOneTooMany));
+        while self.publications.len() > size {
             self.publications.pop_front();
         }
         self.publications_until = now + retention.ttl;
@@ -118,7 +123,8 @@ impl Stream {
         } else {
             // Offsets have no holes: the first that is wanted can be counted out.
             let first = self.publications.front().map_or(0, |p| p.offset);
-            let skip = since.map_or(0, |after| (after.saturating_add(1)).saturating_sub(first));
+            let next = u64::from(!planted::is(Bug::RecoveryOffByOne));
+            let skip = since.map_or(0, |after| (after.saturating_add(next)).saturating_sub(first));
             let skip = usize::try_from(skip).unwrap_or(usize::MAX).min(self.publications.len());
             self.publications.range(skip..).take(limit).cloned().collect()
         };
@@ -135,6 +141,9 @@ impl Stream {
     pub fn expire(&mut self, now: Instant) -> Option<Instant> {
         if now >= self.publications_until && !self.publications.is_empty() {
             self.clear();
+            if planted::is(Bug::OffsetResetOnExpiry) {
+                self.top = 0;
+            }
         }
         if now >= self.position_until {
             return None;

@@ -17,6 +17,7 @@ use crate::error::{CloseReason, ServerError};
 use crate::handler::{About, Advice, ProtocolHandler, SubscribeRequest, UnsubscribeRequest};
 use crate::ids::{RequestId, Topic};
 use crate::options::SubscribeOptions;
+use crate::planted::{self, Bug};
 use crate::registry::{Phase, Step};
 use crate::shared::count;
 use crate::timers::TopicTimer;
@@ -55,6 +56,13 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
                 Some(Step::Forget) => self.shared.registry.forget(&topic),
                 Some(Step::Nothing) | None => {}
             }
+        }
+        if planted::is(Bug::ResubscribeFailsSilently) && self.generation() > 1 {
+            let mut nth = 0;
+            departing.retain(|_| {
+                nth += 1;
+                nth % 3 != 0
+            });
         }
         self.send_unsubscribes(leaving);
         self.send_subscribes(&departing);

@@ -19,6 +19,7 @@ use rand_chacha::ChaCha12Rng;
 use tokio::time::Instant;
 
 use super::{Answer, Engine, Feed, PresenceEvent, PublishOptions, Published};
+use crate::planted::{self, Bug};
 use crate::stream::{HistoryPage, HistoryQuery, Retention, Stream};
 
 /// How long the result of a publish with an idempotency key is remembered.
@@ -92,6 +93,9 @@ impl MemoryEngine {
         for _ in 0..EPOCH_LETTERS {
             let letter = chance.random_range(0..52u8);
             epoch.push(char::from(if letter < 26 { b'a' + letter } else { b'A' + letter - 26 }));
+        }
+        if planted::is(Bug::EpochKeptOverRestart) {
+            epoch.replace_range(.., "kept");
         }
         Stream::new(&epoch, retention, now)
     }
@@ -171,7 +175,7 @@ impl MemoryEngine {
 impl Results {
     fn find(&self, channel: &str, key: &str, now: Instant) -> Option<StreamPosition> {
         let (position, until) = self.by_key.get(&(channel.into(), key.into()))?;
-        (*until > now).then(|| position.clone())
+        (*until > now && !planted::is(Bug::IdempotencyIgnored)).then(|| position.clone())
     }
 
     fn insert(&mut self, channel: &str, key: Box<str>, position: StreamPosition, now: Instant) {

@@ -5,6 +5,7 @@ use pubsub_protocol::{DisconnectCode, UnsubscribeCode};
 use super::effect::{Effect, Refusal};
 use super::{Context, Phase, Session};
 use crate::clock::millis;
+use crate::planted::{self, Bug};
 
 impl Session {
     /// When [`Session::tick`] has something to do, in [`crate::clock::Now::ms`]; `None`: never.
@@ -40,7 +41,11 @@ impl Session {
             }
             Phase::Connected => {
                 let pong_due = self.last_ping(ping_interval).saturating_add(millis(client.pong_timeout));
+                let deaf = deaf || planted::is(Bug::HalfOpenKept);
                 if self.awaiting_pong && !deaf && !client.pong_timeout.is_zero() && cx.now.ms >= pong_due {
+                    if planted::is(Bug::PresenceKeptOnNoPong) {
+                        self.subscriptions.iter_mut().for_each(|subscription| subscription.traits.present = false);
+                    }
                     return self.close(DisconnectCode::NoPong.into(), cx);
                 }
                 if cx.now.ms >= self.due_ms {

@@ -16,6 +16,7 @@ use crate::channel::ResolvedChannel;
 use crate::clock::millis;
 use crate::config::RecoveryMode;
 use crate::hub::epoch_tag;
+use crate::planted::{self, Bug};
 use crate::recovery::Mode;
 use crate::shard::members::NO_PLACE;
 use crate::token::{Overrides, SubscribeClaims, TokenError};
@@ -173,6 +174,10 @@ impl Session {
             (SubscribedBy::Client { id }, Ok((result, activate))) => {
                 cx.effects.push_back(Effect::answer(id, "subscribe", Answer::Subscribe(result)));
                 cx.effects.push_back(activate);
+                if planted::is(Bug::AnswerOvertaken) {
+                    let last = cx.effects.len() - 1;
+                    cx.effects.swap(last - 1, last);
+                }
             }
             (SubscribedBy::Client { id }, Err(code)) => {
                 self.forget(channel, cx);
@@ -212,7 +217,8 @@ impl Session {
         let close_delay = millis(cx.rules.client.expired_sub_close_delay);
         let subscription = self.subscriptions.get_mut(channel)?;
         subscription.stage = Stage::Subscribed;
-        let after = subscribed.top.as_ref().map(|top| (top.offset, epoch_tag(&top.epoch)));
+        let late = u64::from(planted::is(Bug::LiveBeginsLate));
+        let after = subscribed.top.as_ref().map(|top| (top.offset + late, epoch_tag(&top.epoch)));
         let activate = Effect::Activate { channel: subscription.channel.clone(), join: subscription.join, after };
 
         let (data, asked) = subscription.take_answered();
@@ -253,7 +259,8 @@ impl Session {
         if channel.is_empty() {
             return Err(DisconnectCode::BadRequest.into());
         }
-        if let Some(subscription) = self.subscriptions.remove(channel) {
+        let ended = self.subscriptions.remove(channel);
+        if let Some(subscription) = ended.filter(|_| !planted::is(Bug::PushAfterUnsubscribe)) {
             cx.effects.push_back(Effect::End(subscription));
         }
         cx.effects.push_back(Effect::answer(id, "unsubscribe", Answer::Unsubscribe));

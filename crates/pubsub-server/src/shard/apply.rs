@@ -16,6 +16,7 @@ use super::turn::Fate;
 use super::{Shard, at};
 use crate::hub::Encoded;
 use crate::outbox::Frame;
+use crate::planted::{self, Bug};
 use crate::session::effect::{Close, Effect};
 use crate::session::id::ClientId;
 use crate::session::operation::Operation;
@@ -171,10 +172,14 @@ impl<S: Socket> Shard<S> {
             subscription.member,
             subscription.join,
             subscription.traits.join_leave,
-        ) {
+        ) && !planted::is(Bug::MovedMemberForgotten)
+        {
             self.settle(moved, &subscription.channel);
         }
-        self.desk.node.hub.leave(usize::from(self.index), &subscription.channel);
+        let slow = connection.outbox.bytes() > self.settings.queue_bytes_max;
+        if !(slow && planted::is(Bug::SlowKeptInHub)) {
+            self.desk.node.hub.leave(usize::from(self.index), &subscription.channel);
+        }
         if subscription.traits.present || subscription.traits.announced {
             let info = connection.session.info_in(subscription);
             let node = self.desk.node.clone();
@@ -286,6 +291,11 @@ impl<S: Socket> Shard<S> {
             deliveries += u64::from(self.push_to(slot, &delivery.push));
         }
         self.cells().deliveries.add(deliveries);
+        if planted::is(Bug::HubCollision) {
+            for slot in self.members.colliding(&delivery.channel).to_vec() {
+                self.push_to(slot, &delivery.push);
+            }
+        }
         for slot in slow {
             self.close(slot, DisconnectCode::Slow.into());
         }

@@ -12,6 +12,7 @@ use super::Shard;
 use super::connection::{Connection, Stage, Unread};
 use super::turn::Fate;
 use crate::outbox::Outbox;
+use crate::planted::{self, Bug};
 use crate::session::effect::Close;
 use crate::transport::frame::encode_control;
 use crate::transport::socket::Socket;
@@ -90,6 +91,9 @@ impl<S: Socket> Shard<S> {
                 }
                 Poll::Ready(Err(error)) => {
                     tracing::debug!(connection_id = %connection.session.id(), %error, "the connection broke");
+                    if planted::is(Bug::CountedTwiceOnReset) {
+                        self.cells().connections_closed.increment();
+                    }
                     Some(Fate::Drop)
                 }
             };
@@ -140,6 +144,9 @@ impl<S: Socket> Shard<S> {
     /// Decodes input and acts upon it, as far as may be. Returns how much of it is done with.
     fn input(&mut self, slot: u32, connection: &mut Connection<S>, input: &mut [u8]) -> usize {
         let mut decoder = std::mem::replace(&mut connection.decoder, Decoder::new(Role::Server, 0));
+        if planted::is(Bug::PartialFrameParsed) && decoder.is_mid_message() {
+            decoder = Decoder::new(Role::Server, self.settings.message_bytes_max);
+        }
         let mut at = 0;
         loop {
             let decoded = match decoder.decode(&mut input[at..]) {

@@ -16,6 +16,7 @@ use std::collections::HashMap;
 
 use super::inbox::Delivery;
 use crate::hub::Encoded;
+use crate::planted::{self, Bug};
 
 /// Members by channel.
 #[derive(Debug)]
@@ -170,12 +171,16 @@ impl Members {
     }
 
     /// A member is answered.
-    pub fn answer(&mut self, name: &str, join: u64, after: Option<(u64, u64)>) -> Answered {
+    pub fn answer(&mut self, name: &str, join: u64, mut after: Option<(u64, u64)>) -> Answered {
         let Some(channel) = self.channels.get_mut(name) else { return Answered::NotEntered };
         let Some(waiting) = &mut channel.waiting else { return Answered::NotEntered };
         let Some(i) = waiting.iter().position(|member| member.join == join) else { return Answered::NotEntered };
         let mut held = match &mut waiting[i].answer {
             Answer::Pending(held, _) => std::mem::take(held),
+            Answer::Overrun if planted::is(Bug::LagSwallowed) => {
+                after = Some((channel.offset, channel.epoch));
+                Vec::new()
+            }
             Answer::Overrun => return Answered::Broken,
             Answer::UpTo { .. } => return Answered::NotEntered,
         };
@@ -184,7 +189,9 @@ impl Members {
             let mut whole = true;
             held.retain(|held| match held {
                 Held::Publication(delivery) if delivery.offset == 0 => true,
-                Held::Publication(delivery) if delivery.epoch == epoch && delivery.offset <= offset => false,
+                Held::Publication(delivery) if delivery.epoch == epoch && delivery.offset <= offset => {
+                    planted::is(Bug::NoDeduplication)
+                }
                 Held::Publication(delivery) => {
                     whole &= delivery.epoch == epoch && delivery.offset == offset + 1;
                     offset = delivery.offset;
@@ -260,6 +267,12 @@ impl Members {
     /// Who gets everything.
     pub fn live(&self, name: &str) -> &[u32] {
         self.channels.get(name).map_or(&[], |channel| &channel.live)
+    }
+
+    /// The members of another channel, as if its name fell into one place with this one's: a planted bug.
+    pub(super) fn colliding(&self, name: &str) -> &[u32] {
+        let others = self.channels.iter().filter(|(other, _)| other.len() == name.len() && ***other != *name);
+        others.min_by(|(one, _), (other, _)| one.cmp(other)).map_or(&[], |(_, channel)| &channel.live)
     }
 
     /// Gives the publication the channel was just moved on to, to those who wait: it is held back, or in their

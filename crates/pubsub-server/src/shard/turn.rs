@@ -15,6 +15,7 @@ use super::inbox::ShardMessage;
 use super::input::LAST_VISIT;
 use super::poller::Watch;
 use super::{Drain, Settings, Shard, TURN, at};
+use crate::planted::{self, Bug};
 use crate::session::Session;
 use crate::session::control::Action;
 use crate::session::effect::{Close, Effect};
@@ -76,8 +77,8 @@ impl<S: Socket> Shard<S> {
         self.desk.now.ms = now_ms;
         // Before anything is judged by the time. What peers have said meanwhile is not even read yet, so that they
         // get a moment more than was left to them.
-        if let Some(late_ms) = self.timer_ms.and_then(|due_ms| now_ms.checked_sub(due_ms)).filter(|&ms| ms >= STALL_MS)
-        {
+        let stalled = |late_ms: &u64| *late_ms >= STALL_MS && !planted::is(Bug::MassCloseAfterStall);
+        if let Some(late_ms) = self.timer_ms.and_then(|due_ms| now_ms.checked_sub(due_ms)).filter(stalled) {
             tracing::warn!(late_ms, "the process stood still; its connections are not held to that time");
             self.desk.now.ms = before_ms.max((now_ms - late_ms).saturating_sub(STALL_MS));
             self.stalled_ms += now_ms - self.desk.now.ms;
@@ -139,6 +140,9 @@ impl<S: Socket> Shard<S> {
             &mut messages,
         );
         hub.made_room();
+        if planted::is(Bug::FanOutOvertaken) {
+            messages.reverse();
+        }
         self.pass_messages += messages.len();
         for message in messages.drain(..) {
             match message {
