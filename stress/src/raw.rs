@@ -6,7 +6,7 @@
 
 use std::io;
 
-use pubsub_protocol::command::{Command, ConnectRequest, Request, SubscribeRequest};
+use pubsub_protocol::command::{ChannelRequest, Command, ConnectRequest, Request, SubscribeRequest};
 use pubsub_protocol::reply::Reply;
 use pubsub_protocol::{Format, StreamPosition};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -35,6 +35,8 @@ pub enum Message {
 pub struct RawPeer<S> {
     stream: S,
     cursor: FrameCursor,
+    /// The frame under way, as far as it has come.
+    begun: Vec<u8>,
     unread: Vec<u8>,
     chance: Chance,
     command_id: u32,
@@ -51,7 +53,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawPeer<S> {
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: bGFiLWxhYi1sYWItbGFiLQ==\r\n\r\n"
         );
         stream.write_all(request.as_bytes()).await?;
-        let mut peer = Self { stream, cursor: FrameCursor::default(), unread: Vec::new(), chance, command_id: 0 };
+        let (cursor, begun, unread) = (FrameCursor::default(), Vec::new(), Vec::new());
+        let mut peer = Self { stream, cursor, begun, unread, chance, command_id: 0 };
         let Some((Unit::Head, head)) = peer.unit().await? else {
             return Err(io::ErrorKind::UnexpectedEof.into());
         };
@@ -91,6 +94,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawPeer<S> {
         let StreamPosition { offset, epoch } = from.unwrap_or_default();
         let request = SubscribeRequest { channel: channel.to_owned(), recover, offset, epoch, ..Default::default() };
         self.send(Request::Subscribe(request)).await
+    }
+
+    /// Unsubscribes.
+    ///
+    /// # Errors
+    /// When the stream breaks.
+    pub async fn unsubscribe(&mut self, channel: &str) -> io::Result<u32> {
+        self.send(Request::Unsubscribe(ChannelRequest { channel: channel.to_owned() })).await
     }
 
     /// Sends a frame with whatever first byte and payload.
@@ -145,14 +156,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawPeer<S> {
         self.stream
     }
 
-    /// The next head or frame. `None`: the stream ended, in the middle of one or between two.
+    /// The next head or frame. `None`: the stream ended, in the middle of one or between two. Dropped before it is ready,
+    /// it loses nothing.
     async fn unit(&mut self) -> io::Result<Option<(Unit, Vec<u8>)>> {
-        let mut whole = Vec::new();
         loop {
             let step = self.cursor.step(&self.unread);
-            whole.extend(self.unread.drain(..step.used));
+            self.begun.extend(self.unread.drain(..step.used));
             if let Some(unit) = step.complete {
-                return Ok(Some((unit, whole)));
+                return Ok(Some((unit, std::mem::take(&mut self.begun))));
             }
             let mut buf = [0; 4096];
             let count = self.stream.read(&mut buf).await?;
