@@ -24,7 +24,7 @@ async fn ended(peer: &mut Peer) -> String {
 async fn say_nothing(size: Size) {
     let siege = Siege {
         name: "says nothing at all",
-        settings: &["http_server.handshake_timeout=1s"],
+        settings: &["http_server.handshake_timeout=2s"],
         bytes_each: 4 << 10,
         counted: TIMED_OUT,
     };
@@ -135,7 +135,7 @@ async fn pages_unread(size: Size) {
     let size = Size { peers: size.peers.min(100), ..size };
     let siege = Siege {
         name: "asks for pages, reads none",
-        settings: &["http_server.handshake_timeout=1s"],
+        settings: &["http_server.handshake_timeout=2s"],
         bytes_each: 64 << 10,
         counted: &["pubsub_connections_accepted_total"],
     };

@@ -1,7 +1,9 @@
 //! Clients that do nothing wrong: one publishes at a steady pace, the others measure how late that reaches them, and
-//! that nothing is missing.
+//! that nothing is missing. What is measured is named by when it was *due*: a publication that is still on its way when
+//! an attack is over belongs to that attack, and is waited for.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -9,9 +11,9 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use crate::frame::{CLOSE, close, frame, short, text};
+use crate::frame::{CLOSE, PATIENCE, close, frame, short, text};
 use crate::peer::Peer;
 
 const SUBSCRIBERS: usize = 10;
@@ -26,14 +28,21 @@ pub(crate) struct Healthy {
 struct Shared {
     begun: Instant,
     enough: AtomicBool,
-    /// Microseconds from the moment each publication was due to its arrival.
-    late_us: Mutex<Vec<u64>>,
+    /// What each subscriber has, in order.
+    arrived: [Mutex<Vec<Arrival>>; SUBSCRIBERS],
+}
+
+/// A publication that reached somebody; times in microseconds since the beginning.
+#[derive(Clone, Copy)]
+struct Arrival {
+    due_us: u64,
+    at_us: u64,
 }
 
 impl Healthy {
     pub(crate) fn start(address: SocketAddr) -> Self {
         let shared =
-            Arc::new(Shared { begun: Instant::now(), enough: AtomicBool::new(false), late_us: Mutex::default() });
+            Arc::new(Shared { begun: Instant::now(), enough: AtomicBool::new(false), arrived: Default::default() });
         let their = shared.clone();
         let thread = std::thread::spawn(move || {
             tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(serve(address, their));
@@ -41,14 +50,25 @@ impl Healthy {
         Self { shared, thread }
     }
 
-    /// Begins to measure anew.
-    pub(crate) fn forget(&self) {
-        self.shared.late_us.lock().unwrap().clear();
-    }
-
-    /// The 99th percentile since then, and of how many.
-    pub(crate) fn p99(&self) -> (Duration, usize) {
-        let mut late = self.shared.late_us.lock().unwrap().clone();
+    /// The 99th percentile of how late the publications due in a span of time reached everybody, and how many arrivals
+    /// that is of. Waits until all of them are there.
+    pub(crate) async fn p99(&self, due: Range<Instant>) -> (Duration, usize) {
+        let us = |instant: Instant| micros(instant - self.shared.begun);
+        let (from, to) = (us(due.start), us(due.end));
+        let until = Instant::now() + 3 * PATIENCE;
+        for arrived in &self.shared.arrived {
+            while arrived.lock().unwrap().last().is_none_or(|last| last.due_us < to) {
+                assert!(!self.thread.is_finished(), "a healthy client has ended");
+                assert!(Instant::now() < until, "healthy clients wait for publications without end");
+                sleep(PACE).await;
+            }
+        }
+        let mut late: Vec<u64> = Vec::new();
+        for arrived in &self.shared.arrived {
+            let arrived = arrived.lock().unwrap();
+            let due = arrived.iter().filter(|arrival| (from..to).contains(&arrival.due_us));
+            late.extend(due.map(|arrival| arrival.at_us.saturating_sub(arrival.due_us)));
+        }
         late.sort_unstable();
         let at = (late.len() * 99).div_ceil(100).saturating_sub(1);
         (Duration::from_micros(late.get(at).copied().unwrap_or(0)), late.len())
@@ -63,12 +83,12 @@ impl Healthy {
 
 async fn serve(address: SocketAddr, shared: Arc<Shared>) {
     let mut subscribers = JoinSet::new();
-    for _ in 0..SUBSCRIBERS {
+    for n in 0..SUBSCRIBERS {
         let mut peer = Peer::raw(address).await.connected().await;
         peer.say(r#"{"id":2,"subscribe":{"channel":"healthy"}}"#).await;
         // The joins of others may come before and after the answer.
         while peer.hear().await["id"] != 2 {}
-        subscribers.spawn(listen(peer, shared.clone()));
+        subscribers.spawn(listen(n, peer, shared.clone()));
     }
     let Peer { mut reader, writer } = Peer::raw(address).await.connected().await;
     let writer = Arc::new(tokio::sync::Mutex::new(writer));
@@ -93,7 +113,7 @@ async fn serve(address: SocketAddr, shared: Arc<Shared>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut n = 0;
     loop {
-        let due_us = ticks.tick().await.duration_since(shared.begun).as_micros();
+        let due_us = micros(ticks.tick().await - shared.begun);
         let last = shared.enough.load(Ordering::Relaxed);
         n += 1;
         let data = format!(r#"{{"n":{n},"due":{due_us},"last":{last}}}"#);
@@ -110,7 +130,7 @@ async fn serve(address: SocketAddr, shared: Arc<Shared>) {
     assert_eq!(answers.await.unwrap(), n, "every publication of a healthy publisher is answered");
 }
 
-async fn listen(mut peer: Peer, shared: Arc<Shared>) {
+async fn listen(subscriber: usize, mut peer: Peer, shared: Arc<Shared>) {
     let mut expected = 1;
     loop {
         let publication = peer.hear().await;
@@ -118,10 +138,14 @@ async fn listen(mut peer: Peer, shared: Arc<Shared>) {
         let Some(n) = data["n"].as_u64() else { continue };
         assert_eq!(n, expected, "nothing is missing, nothing comes twice");
         expected += 1;
-        let now_us = u64::try_from(shared.begun.elapsed().as_micros()).unwrap();
-        shared.late_us.lock().unwrap().push(now_us.saturating_sub(data["due"].as_u64().unwrap()));
+        let (due_us, at_us) = (data["due"].as_u64().unwrap(), micros(shared.begun.elapsed()));
+        shared.arrived[subscriber].lock().unwrap().push(Arrival { due_us, at_us });
         if data["last"] == true {
             return;
         }
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap()
 }
