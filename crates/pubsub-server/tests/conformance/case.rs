@@ -20,11 +20,13 @@ pub(crate) struct Case {
     pub(crate) sent: Vec<Vec<u8>>,
     pub(crate) answers: Vec<Frame>,
     pub(crate) end: End,
+    /// Sizes of writes that a large case is sent in, beside those that all are.
+    pub(crate) chops: &'static [usize],
 }
 
 impl Case {
     pub(crate) fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), sent: Vec::new(), answers: Vec::new(), end: End::Alive }
+        Self { name: name.into(), sent: Vec::new(), answers: Vec::new(), end: End::Alive, chops: &[] }
     }
 
     pub(crate) fn sends(self, frame: &Frame) -> Self {
@@ -48,6 +50,11 @@ impl Case {
 
     pub(crate) fn fails(mut self, code: u16) -> Self {
         self.end = End::Fails(code);
+        self
+    }
+
+    pub(crate) fn chopped(mut self, chops: &'static [usize]) -> Self {
+        self.chops = chops;
         self
     }
 

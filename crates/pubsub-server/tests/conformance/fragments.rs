@@ -17,6 +17,12 @@ async fn fragments_become_one_message() {
             cases.push(case.gets(Frame::new(opcode, pieces.concat())));
         }
     }
+    let long = "x".repeat(65_536);
+    let mut sliced = Case::new("65,536 bytes in fragments of 1,300").sends(&text("").unfinished());
+    for piece in long.as_bytes().chunks(1300) {
+        sliced = sliced.sends(&more(piece).unfinished());
+    }
+    cases.push(sliced.sends(&more("")).gets(text(&long)));
     let mut many = Case::new("a thousand fragments of one byte").sends(&text("").unfinished());
     for _ in 0..1000 {
         many = many.sends(&more("x").unfinished());

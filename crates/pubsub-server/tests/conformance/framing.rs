@@ -31,3 +31,15 @@ async fn messages_come_back_in_the_order_they_were_sent() {
     }
     run(1 << 20, vec![case]).await;
 }
+
+#[tokio::test]
+async fn a_thousand_messages_of_one_length_come_back_one_by_one() {
+    let cases = [0, 16, 64, 256, 1024, 4096, 16_384].into_iter().flat_map(|length| {
+        let echoes = |name: &str, frame: crate::frame::Frame| {
+            let case = Case::new(format!("a thousand {name} of {length} bytes"));
+            (0..1000).fold(case, |case, _| case.echoes(frame.clone()))
+        };
+        [echoes("texts", text(&"x".repeat(length))), echoes("binaries", binary(vec![0xFE; length]))]
+    });
+    run(1 << 20, cases.collect()).await;
+}

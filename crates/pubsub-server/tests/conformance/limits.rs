@@ -30,7 +30,7 @@ async fn large_messages_come_back_whatever_their_fragments() {
     let mut cases = Vec::new();
     let payload = pattern(4 * MIB);
     for opcode in [TEXT, BINARY] {
-        for size in [256, 4096, 65_536, MIB, 4 * MIB] {
+        for size in [64, 256, 1024, 4096, 16_384, 65_536, 262_144, MIB, 4 * MIB] {
             let mut case = Case::new(format!("opcode {opcode}, 4 MiB in fragments of {size}"));
             for (i, piece) in payload.chunks(size).enumerate() {
                 let frame = if i == 0 { Frame::new(opcode, piece) } else { more(piece) };
@@ -39,6 +39,18 @@ async fn large_messages_come_back_whatever_their_fragments() {
             cases.push(case.sends(&more("")).gets(Frame::new(opcode, &payload)));
         }
     }
+    run(LIMIT, cases).await;
+}
+
+#[tokio::test]
+async fn large_messages_come_back_however_they_are_chopped_into_writes() {
+    let payload = pattern(MIB);
+    let ascii = String::from_utf8(payload.clone()).expect("below 128");
+    let chops = &[64, 256, 1024, 2048];
+    let cases = vec![
+        Case::new("text of 1 MiB").echoes(text(&ascii)).chopped(chops),
+        Case::new("binary of 1 MiB").echoes(binary(payload)).chopped(chops),
+    ];
     run(LIMIT, cases).await;
 }
 
