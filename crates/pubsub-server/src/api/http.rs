@@ -54,9 +54,9 @@ fn guarded(routes: Router<Arc<Service>>, service: &Arc<Service>) -> Router {
     let guard = Arc::new(Guard::new(&service.config.http_api));
     // The layer that is added last is the first that a request meets.
     routes
-        .layer(from_fn_with_state(guard, admit))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn_with_state(service.clone(), count))
+        .route_layer(from_fn_with_state(guard, admit))
+        .route_layer(CatchPanicLayer::custom(panicked))
+        .route_layer(from_fn_with_state(service.clone(), count))
         .with_state(service.clone())
 }
 

@@ -75,6 +75,17 @@ async fn without_the_key_nothing_is_done_and_nothing_is_told() {
     rig.end().await;
 }
 
+/// SDKs walk from one transport to the next by what is not found.
+#[tokio::test(start_paused = true)]
+async fn the_key_is_asked_for_by_the_api_and_not_by_what_is_nowhere() {
+    let rig = Rig::new(with_key("secret"));
+    for path in ["/", "/connection/sse", "/connection/http_stream", "/emulation", "/echo", "/swagger", "/apis"] {
+        assert_eq!(rig.request(get(path)).await.status, StatusCode::NOT_FOUND, "{path}");
+        assert_eq!(rig.post(path, PUBLISH).await.status, StatusCode::NOT_FOUND, "{path}");
+    }
+    rig.end().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn where_there_is_no_key_nobody_can_show_it() {
     for key in [None, Some(Secret::new(""))] {
