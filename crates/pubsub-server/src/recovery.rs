@@ -47,16 +47,15 @@ impl Mode {
 
     /// Decides, given what [`Mode::query`] brought.
     pub fn recover(self, position: &StreamPosition, page: HistoryPage) -> Recovery {
-        let same_epoch = position.epoch.is_empty() || position.epoch == page.top.epoch;
         match self {
-            Self::Stream { publications_max } => stream(position, same_epoch, page, publications_max),
-            Self::Cache => cache(position, same_epoch, page),
+            Self::Stream { publications_max } => stream(position, page, publications_max),
+            Self::Cache => cache(position, page),
         }
     }
 }
 
-fn stream(position: &StreamPosition, same_epoch: bool, mut page: HistoryPage, publications_max: usize) -> Recovery {
-    if !same_epoch {
+fn stream(position: &StreamPosition, mut page: HistoryPage, publications_max: usize) -> Recovery {
+    if !position.epoch.is_empty() && position.epoch != page.top.epoch {
         return NOT_RECOVERED;
     }
     let whole = match (page.publications.first(), page.publications.last()) {
@@ -73,10 +72,11 @@ fn stream(position: &StreamPosition, same_epoch: bool, mut page: HistoryPage, pu
     if whole { Recovery { recovered: true, publications: page.publications } } else { NOT_RECOVERED }
 }
 
-fn cache(position: &StreamPosition, same_epoch: bool, page: HistoryPage) -> Recovery {
-    let at_top = same_epoch && position.offset == page.top.offset;
+/// A subscriber without an epoch has nothing yet: it is given the newest publication, and where there is none, it is not
+/// told that it has what there is.
+fn cache(position: &StreamPosition, page: HistoryPage) -> Recovery {
     match page.publications.into_iter().next() {
-        _ if at_top => Recovery { recovered: true, publications: Vec::new() },
+        _ if *position == page.top => Recovery { recovered: true, publications: Vec::new() },
         Some(newest) => Recovery { recovered: true, publications: vec![newest] },
         None => NOT_RECOVERED,
     }
@@ -150,7 +150,10 @@ mod tests {
             (3..6, 5, 0, "", Some(vec![5])),
             (NONE, 5, 5, "e", Some(vec![])),
             (NONE, 5, 4, "e", None),
-            (NONE, 0, 0, "", Some(vec![])),
+            (NONE, 5, 5, "", None),
+            (NONE, 0, 0, "e", Some(vec![])),
+            (NONE, 0, 0, "", None),
+            (3..6, 5, 5, "", Some(vec![5])),
         ] {
             assert_eq!(
                 ask(Mode::Cache, kept.clone(), top, offset, epoch),

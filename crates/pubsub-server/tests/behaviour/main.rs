@@ -10,6 +10,7 @@ mod closing;
 mod counting;
 mod liveness;
 mod pipelining;
+mod positions;
 mod races;
 mod rig;
 mod slow_readers;
