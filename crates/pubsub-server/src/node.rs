@@ -9,17 +9,15 @@ use std::sync::Arc;
 use ahash::RandomState;
 use pubsub_protocol::reply::PresenceStatsResult;
 use pubsub_protocol::{ClientInfo, DisconnectCode, ErrorCode, Publication};
-use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::engine::{Engine, EngineError, PresenceEvent, PublishOptions, Published};
 use crate::hub::Hub;
 use crate::planted::{self, Bug};
-use crate::session::control::Action;
 use crate::session::id::Place;
 use crate::session::operation::{Begun, Completion, Operation, Subscribe, Subscribed};
 use crate::session::rules::Rules;
-use crate::shard::control::{Control, Target};
+use crate::shard::control::Control;
 use crate::shard::inbox::ShardMessage;
 use crate::stream::{HistoryPage, HistoryQuery, Retention};
 use crate::users::Users;
@@ -105,15 +103,11 @@ impl Node {
         Ok(begun)
     }
 
-    /// Closes all connections of a user but the one at `place`, which is the newest.
+    /// Closes all connections of a user but its newest, which the one at `place` is as far as we know.
     fn close_others(&self, user: &Arc<str>, place: Place) {
-        for other in self.users.places(user).into_iter().filter(|other| *other != place) {
-            let target = Target::User { user: user.clone(), slots: vec![other.slot], except: Vec::new() };
-            let action = Action::Disconnect(DisconnectCode::ConnectionLimit.into());
-            // Nobody waits for it.
-            let (done, _) = oneshot::channel();
-            let control = Control::Act { target, action, done };
-            self.hub.inbox(usize::from(other.shard)).push(ShardMessage::Control(control));
+        for Place { shard, slot } in self.users.places(user).into_iter().filter(|other| *other != place) {
+            let control = Control::Outdated { user: user.clone(), slot };
+            self.hub.inbox(usize::from(shard)).push(ShardMessage::Control(control));
         }
     }
 

@@ -62,6 +62,11 @@ impl Users {
         self.0.get(user).map(|places| places.clone()).unwrap_or_default()
     }
 
+    /// Where the newest of a user's connections lives.
+    pub fn newest(&self, user: &str) -> Option<Place> {
+        self.0.get(user)?.last().copied()
+    }
+
     /// How many users have a connection, without the anonymous one.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -92,6 +97,7 @@ mod tests {
         assert_eq!(users.enter(&anna, place(3), 2), Err(TooMany));
         assert_eq!(users.enter(&nobody, place(4), 1), Ok(()));
         assert_eq!(users.places("anna")[..], [place(1), place(2)]);
+        assert_eq!((users.newest("anna"), users.newest("ben")), (Some(place(2)), None));
         users.leave("anna", place(3));
         users.leave("anna", place(1));
         assert_eq!((users.len(), users.places("anna").len()), (1, 1));

@@ -18,6 +18,14 @@ pub enum Control {
         /// Told how many there were.
         done: oneshot::Sender<usize>,
     },
+    /// Close the connection in a slot, if it is this user's and there is a newer one. Which is the newest is looked up
+    /// when this arrives: by then somebody else may live in the slot, also the newest itself.
+    Outdated {
+        /// The user.
+        user: Arc<str>,
+        /// The slot.
+        slot: u32,
+    },
     /// Close all connections with the shutdown code, spread from now over so many milliseconds.
     Drain {
         /// Milliseconds.

@@ -343,6 +343,7 @@ impl<S: Socket> Shard<S> {
                 // Whoever asked may have gone away meanwhile.
                 let _ = done.send(count);
             }
+            Control::Outdated { user, slot } => self.close_outdated(&user, slot),
             Control::Drain { spread_ms } => self.start_drain(spread_ms),
             Control::Count { done } => {
                 // Whoever asked may have gone away meanwhile.
@@ -390,6 +391,18 @@ impl<S: Socket> Shard<S> {
             });
         }
         count
+    }
+
+    fn close_outdated(&mut self, user: &str, slot: u32) {
+        let place = self.place(slot);
+        self.with(slot, |shard, connection| {
+            let session = &mut connection.session;
+            // Also one that is still connecting.
+            if !session.is_closed() && session.user() == user && shard.desk.node.users.newest(user) != Some(place) {
+                session.close(DisconnectCode::ConnectionLimit.into(), &mut shard.desk.context());
+            }
+            Fate::Keep
+        });
     }
 
     fn start_drain(&mut self, spread_ms: u64) {

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use pubsub_server::config::{Config, Secret};
+use pubsub_server::shard::control::Control;
+use pubsub_server::shard::inbox::ShardMessage;
 use pubsub_server::token::Signer;
 use serde_json::json;
 
@@ -60,6 +62,28 @@ async fn a_new_connection_of_a_user_closes_the_older_ones_where_there_may_be_one
     }
     ben.ask(json!({"id": 2, "presence": {"channel": "#anna"}})).await;
     drop((ben, last));
+    rig.at_rest().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn word_for_an_older_connection_that_comes_late_does_not_close_the_newest_in_its_place() {
+    let (config, signer) = with_tokens();
+    let rig = Rig::start(config);
+    let anna = json!({"token": signer.connection("anna", None)});
+    let first = rig.connected_with(anna.clone()).await.0;
+    drop(first);
+    rig.at_rest().await;
+    // It lives where the first did, and what was meant for the first arrives now.
+    let mut newest = rig.connected_with(anna.clone()).await.0;
+    let late = || ShardMessage::Control(Control::Outdated { user: "anna".into(), slot: 0 });
+    rig.server.node().hub.inbox(0).push(late());
+    assert_eq!(newest.idle(Duration::from_secs(1)).await, []);
+    // Once there is a newer one, the same word closes it.
+    let mut newer = rig.connected_with(anna).await.0;
+    rig.server.node().hub.inbox(0).push(late());
+    assert_eq!(newest.closed().await, 3504);
+    assert_eq!(newer.idle(Duration::from_secs(1)).await, []);
+    drop((newest, newer));
     rig.at_rest().await;
 }
 
