@@ -106,14 +106,13 @@ pub struct Context<'a> {
 impl Session {
     /// A conversation in which nothing was said yet.
     pub fn new(id: ClientId, opening: Opening, rules: &Rules, now: Now) -> Self {
-        let stale_ms = crate::clock::millis(rules.client.stale_close_delay);
         let identity = opening.user.map(|user| Box::new(Identity { user: user.into(), ..Identity::default() }));
         Self {
             id,
             phase: Phase::New,
             native_ping: opening.native_ping,
             awaiting_pong: false,
-            due_ms: if stale_ms == 0 { u64::MAX } else { now.ms.saturating_add(stale_ms) },
+            due_ms: liveness::stale_ms(rules, now),
             identity,
             subscriptions: Subscriptions::default(),
             rate: (rules.client.command_rate_limit > 0).then(Box::default),

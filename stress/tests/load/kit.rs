@@ -34,6 +34,8 @@ impl TestServer {
     pub(crate) fn spawn() -> Self {
         let mut config = Config::generous();
         config.echo.enabled = true;
+        // A herd waits for its last member, however long that takes.
+        config.client.stale_close_delay = Duration::ZERO;
         // Joins and leaves of a herd would be a load of their own: each is told to all.
         config.channel.without_namespace.join_leave = false;
         config.channel.without_namespace.force_push_join_leave = false;

@@ -150,7 +150,7 @@ impl EndpointConfig {
 section! {
     /// `echo`: a plain WebSocket echo on `/echo`, to judge the codec and measure latency with other tools.
     pub struct EchoConfig {
-        /// Serve it. It asks nobody for a token.
+        /// Serve it. It asks nobody for a token; who is silent for `client.stale_close_delay` is closed with 3502.
         enabled: bool = false => ours;
     }
 }

@@ -3,9 +3,18 @@
 use pubsub_protocol::{DisconnectCode, UnsubscribeCode};
 
 use super::effect::{Effect, Refusal};
+use super::rules::Rules;
 use super::{Context, Phase, Session};
-use crate::clock::millis;
+use crate::clock::{Now, millis};
 use crate::planted::{self, Bug};
+
+/// When a connection that opens now, and never connects, is closed.
+pub(super) fn stale_ms(rules: &Rules, now: Now) -> u64 {
+    match millis(rules.client.stale_close_delay) {
+        0 => u64::MAX,
+        delay => now.ms.saturating_add(delay),
+    }
+}
 
 impl Session {
     /// When [`Session::tick`] has something to do, in [`crate::clock::Now::ms`]; `None`: never.
@@ -21,6 +30,14 @@ impl Session {
         let connection = self.identity.as_ref().map(|identity| identity.expires_ms).filter(|&ms| ms > 0);
         let subscriptions = self.subscriptions.iter().filter_map(|subscription| subscription.expires_ms());
         subscriptions.chain(connection).chain(Some(phase)).min().filter(|&ms| ms < u64::MAX)
+    }
+
+    /// The peer said something that is no command, on a connection that never gets any (`/echo`): its time to connect
+    /// begins anew, and so is a limit of its silence.
+    pub fn postpone(&mut self, cx: &Context<'_>) {
+        if self.phase == Phase::New {
+            self.due_ms = stale_ms(cx.rules, cx.now);
+        }
     }
 
     fn last_ping(&self, ping_interval_ms: u64) -> u64 {

@@ -143,6 +143,9 @@ impl<S: Socket> Shard<S> {
 
     /// Decodes input and acts upon it, as far as may be. Returns how much of it is done with.
     fn input(&mut self, slot: u32, connection: &mut Connection<S>, input: &mut [u8]) -> usize {
+        if connection.echo {
+            connection.session.postpone(&self.desk.context());
+        }
         let mut decoder = std::mem::replace(&mut connection.decoder, Decoder::new(Role::Server, 0));
         if planted::is(Bug::PartialFrameParsed) && decoder.is_mid_message() {
             decoder = Decoder::new(Role::Server, self.settings.message_bytes_max);

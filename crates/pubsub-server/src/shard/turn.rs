@@ -265,12 +265,8 @@ impl<S: Socket> Shard<S> {
             _ if connection.stage != Stage::Open => u64::MAX,
             since => since + self.settings.write_timeout_ms,
         };
-        let session = if connection.echo {
-            u64::MAX
-        } else {
-            let Settings { pong_timeout_ms, ping_interval_ms, .. } = self.settings;
-            connection.session.deadline(pong_timeout_ms, ping_interval_ms).unwrap_or(u64::MAX)
-        };
+        let Settings { pong_timeout_ms, ping_interval_ms, .. } = self.settings;
+        let session = connection.session.deadline(pong_timeout_ms, ping_interval_ms).unwrap_or(u64::MAX);
         let deadline = closing.min(blocked).min(session);
         if deadline < u64::MAX {
             self.deadlines.schedule(slot, deadline, &mut connection.scheduled);
@@ -329,7 +325,7 @@ impl<S: Socket> Shard<S> {
         }
         if connection.blocked_ms > 0 && now >= connection.blocked_ms + self.settings.write_timeout_ms {
             connection.session.close(DisconnectCode::WriteError.into(), &mut self.desk.context());
-        } else if !connection.echo {
+        } else {
             let deaf = self.is_kept_waiting(connection);
             connection.session.tick(deaf, &mut self.desk.context());
         }
