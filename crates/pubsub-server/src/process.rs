@@ -4,10 +4,10 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::tls::KeyPair;
-use crate::config::{Config, TlsConfig};
+use crate::config::{Config, HttpServerConfig, TlsConfig};
 use crate::server::{Drained, Server, ServerHandle};
 use crate::transport::listener::TcpListener;
 use crate::transport::tls::TlsAcceptor;
@@ -54,18 +54,26 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     tokio::select! {
         biased;
         drained = server.shutdown() => report(drained),
-        _ = terminate.recv() => tracing::warn!("ended without waiting for connections to close"),
-        _ = interrupt.recv() => tracing::warn!("ended without waiting for connections to close"),
+        () = signals.end.recv() => tracing::warn!("ended without waiting for connections to close"),
     }
-    Ok(())
+    match failed {
+        Some(part) => anyhow::bail!("ended by a bug in the server: {part} panicked, as told above; please report it"),
+        None => Ok(()),
+    }
 }
 
-fn bind(address: SocketAddr, backlog: u32, tls: Option<TlsAcceptor>, key: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address, backlog, tls).with_context(|| {
+fn bind(
+    http: &HttpServerConfig,
+    address: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    key: &str,
+) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address, http.backlog, tls).with_context(|| {
         format!(
             "cannot listen on {address}: choose another port by {key} (0 picks a free one), or end what listens there"
         )
-    })
+    })?;
+    listener.send_buffer(http.send_buffer_size).context("http_server.send_buffer_size")
 }
 
 fn acceptor(tls: &TlsConfig) -> anyhow::Result<TlsAcceptor> {

@@ -31,6 +31,11 @@ section! {
         /// Connections that may wait to be accepted. Too few, and some of a reconnecting herd wait a second for nothing;
         /// the kernel cuts it to `net.core.somaxconn`.
         backlog: u32 = BACKLOG => ours, between(1, 1 << 20);
+        /// Bytes that the kernel may hold for one connection beside the server's own queue (it keeps as much again for its
+        /// books, and cuts this to `net.core.wmem_max`). A peer that does not read holds all of it; one that is far away
+        /// is sent at most so much per round trip. 0: what `net.ipv4.tcp_wmem` says, mostly 4 MiB, with which a few
+        /// hundred that do not read use up the memory of all TCP connections of the machine.
+        send_buffer_size: usize = 262_144 => ours, between(0, 1 << 30);
         /// Time for a new connection to finish its TLS and HTTP handshake. Short cuts off slow networks, long lets idle
         /// strangers hold descriptors.
         handshake_timeout: Duration = Duration::from_secs(10) => ours, between(100, MINUTES_10);

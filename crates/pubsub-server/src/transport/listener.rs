@@ -80,6 +80,18 @@ impl TcpListener {
         Ok(Self { socket, address, tls, spare: spare() })
     }
 
+    /// Has the kernel hold so many bytes at most for each connection that is accepted; 0: as many as it likes.
+    ///
+    /// # Errors
+    /// When the kernel does not take it.
+    pub fn send_buffer(self, bytes: usize) -> io::Result<Self> {
+        if bytes > 0 {
+            // Inherited, too.
+            socket2::SockRef::from(self.socket.get_ref()).set_send_buffer_size(bytes)?;
+        }
+        Ok(self)
+    }
+
     async fn accept_socket(&mut self) -> io::Result<(std::net::TcpStream, SocketAddr)> {
         loop {
             let mut ready = self.socket.readable().await?;
