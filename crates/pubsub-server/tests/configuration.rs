@@ -121,12 +121,28 @@ fn with_nothing_configured_it_is_open_on_loopback_and_says_so() {
 }
 
 #[test]
-fn where_it_listens_and_logs_does_not_close_it_and_anything_that_decides_who_may_what_does() {
+fn places_limits_and_times_do_not_close_it_and_anything_that_decides_who_may_what_does() {
     let load = |settings: &[(&str, &str)]| Sources { flags: flags(settings), ..Sources::default() }.load().unwrap();
-    assert!(load(&[("http_server.port", "0"), ("log.level", "debug"), ("shutdown.timeout", "1s")]).open);
-    for closing in [("client.channel_limit", "5"), ("channel.max_length", "9"), ("http_api.key", "k")] {
+    let tuned = load(&[
+        ("http_server.port", "0"),
+        ("log.level", "debug"),
+        ("shutdown.timeout", "1s"),
+        ("client.ping_interval", "9s"),
+        ("client.channel_limit", "5"),
+    ]);
+    assert!(tuned.open && tuned.config.client.insecure && tuned.config.client.channel_limit == 5);
+    for closing in [
+        ("client.allowed_origins", "[]"),
+        ("client.allow_anonymous_connect_without_token", "true"),
+        ("client.subscription_token.enabled", "true"),
+        ("client.subscribe_to_user_personal_channel.enabled", "true"),
+        ("channel.max_length", "9"),
+        ("http_api.key", "k"),
+    ] {
         let loaded = load(&[closing]);
         assert!(!loaded.open && !loaded.config.client.insecure && !loaded.config.http_api.insecure, "{closing:?}");
+        let told = &loaded.notices[0];
+        assert!(told.starts_with(closing.0) && told.contains("--open"), "{told}");
     }
     let variables = pairs(&[("PUBSUB_CLIENT_TOKEN_HMAC_SECRET_KEY", "0123456789abcdef0123456789abcdef")]);
     let loaded = Sources { variables, ..Sources::default() }.load().unwrap();
@@ -134,9 +150,10 @@ fn where_it_listens_and_logs_does_not_close_it_and_anything_that_decides_who_may
     let empty = file("empty.yaml", "");
     assert!(!Sources { file: Some(empty.path()), ..Sources::default() }.load().unwrap().open);
     // Asked for, it is open below what is set.
-    let asked = Sources { open: true, flags: flags(&[("client.channel_limit", "5")]), ..Sources::default() };
+    let asked = Sources { open: true, flags: flags(&[("channel.max_length", "9")]), ..Sources::default() };
     let asked = asked.load().unwrap();
-    assert!(asked.open && asked.config.client.insecure && asked.config.client.channel_limit == 5);
+    assert!(asked.open && asked.config.client.insecure && asked.config.channel.max_length == 9);
+    assert!(asked.notices[0].contains("everything is open"), "{:?}", asked.notices);
 }
 
 #[test]

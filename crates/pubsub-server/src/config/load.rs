@@ -11,9 +11,38 @@ use super::raw::Raw;
 use super::report::Report;
 use super::{Config, check, duration, exposure, secret};
 
-/// Sections that say nothing about who may connect and what a channel is. Who sets only these is still trying things out.
-const NEUTRAL: [&str; 9] =
-    ["http_server", "log", "websocket", "prometheus", "health", "engine", "shutdown", "node", "echo"];
+/// Sections, and keys of `client`, that say nothing about who may connect and what a channel is. Who sets only these is
+/// still trying things out. Listed are those that leave the server open: a key that nobody thought of closes it.
+const NEUTRAL: [&str; 28] = [
+    "http_server",
+    "log",
+    "websocket",
+    "prometheus",
+    "health",
+    "engine",
+    "shutdown",
+    "node",
+    "echo",
+    "client.ping_interval",
+    "client.pong_timeout",
+    "client.expired_close_delay",
+    "client.expired_sub_close_delay",
+    "client.stale_close_delay",
+    "client.channel_limit",
+    "client.queue_max_size",
+    "client.presence_update_interval",
+    "client.concurrency",
+    "client.channel_position_check_delay",
+    "client.connection_limit",
+    "client.user_connection_limit",
+    "client.connection_rate_limit",
+    "client.connection_rate_limit_per_address",
+    "client.command_rate_limit",
+    "client.command_rate_burst",
+    "client.connect_include_server_time",
+    "client.history_max_publication_limit",
+    "client.recovery_max_publication_limit",
+];
 
 /// What to make a configuration of.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +80,8 @@ impl Sources {
         let file = self.file.as_ref().map(|path| Layer::file(path, &mut report));
         let environment = Layer::environment(&self.variables, &mut report);
         let flags = Layer::flags(&self.flags);
-        let configured = file.is_some() || environment.written().chain(flags.written()).any(|path| !is_neutral(path));
+        let decided = environment.written().chain(flags.written()).find(|path| !is_neutral(path)).map(str::to_owned);
+        let configured = file.is_some() || decided.is_some();
         let open = self.open || !configured;
 
         let mut config = if open { Config::open_default() } else { Config::default() };
@@ -66,7 +96,8 @@ impl Sources {
         secret::read_files(&mut config, &mut report);
         check::check(&config, &mut report);
         exposure::check(&config, why_open(self.open, configured), &mut report);
-        let notices = notices(&config, open, &report);
+        let closed_by = decided.filter(|_| !open && file.is_none());
+        let notices = notices(&config, open, closed_by.as_deref(), &report);
         Ok(Loaded { config, open, warnings: report.finish()?, notices })
     }
 }
@@ -80,7 +111,9 @@ fn why_open(asked: bool, configured: bool) -> Option<&'static str> {
 }
 
 fn is_neutral(path: &str) -> bool {
-    NEUTRAL.contains(&path.split('.').next().unwrap_or(path))
+    NEUTRAL
+        .iter()
+        .any(|neutral| path.strip_prefix(neutral).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
 
 /// Our own keys that the server cannot honour yet, if they were changed.
@@ -116,9 +149,15 @@ fn default_of(path: &str) -> Raw {
         .unwrap_or(Raw::Null)
 }
 
-fn notices(config: &Config, open: bool, report: &Report) -> Vec<String> {
+fn notices(config: &Config, open: bool, closed_by: Option<&str>, report: &Report) -> Vec<String> {
     let mut notices = Vec::new();
     let http = &config.http_server;
+    if let Some(key) = closed_by {
+        notices.push(format!(
+            "{key} says who may do what or what a channel is, so nothing is open unasked any more: clients need a token, the \
+             HTTP API a key, and channels keep no history unless told to; --open opens all that and keeps {key} as it is"
+        ));
+    }
     if open {
         notices.push(format!(
             "everything is open: whoever reaches {} may connect, subscribe, publish, read history, and use the HTTP API \
@@ -136,4 +175,17 @@ fn notices(config: &Config, open: bool, report: &Report) -> Vec<String> {
         ));
     }
     notices
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_leaves_the_server_open_is_a_section_or_key_that_exists() {
+        for neutral in NEUTRAL {
+            let inside = |path: &str| path == neutral || path.starts_with(&format!("{neutral}."));
+            assert!(inventory::keys().iter().any(|key| inside(&key.path)), "{neutral}");
+        }
+    }
 }
