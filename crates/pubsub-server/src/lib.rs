@@ -33,5 +33,6 @@ mod sync;
 pub mod token;
 pub mod transport;
 pub mod users;
+mod vital;
 
 pub use process::run;

@@ -15,41 +15,72 @@ use crate::transport::tls::TlsAcceptor;
 /// Runs the server until SIGTERM or SIGINT, then drains it. A second signal ends it at once.
 ///
 /// # Errors
-/// What keeps it from starting: an address that can not be had, a certificate that can not be read.
+/// What keeps it from starting: an address that can not be had, a certificate that can not be read. Or that it lost a
+/// part to a bug while it ran ([`ServerHandle::failed`]).
 pub fn run(config: Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(config))
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut reload = signal(SignalKind::hangup())?;
-
+    let signals = Signals::listen()?;
     let http = &config.http_server;
     let tls = http.tls.enabled.then(|| acceptor(&http.tls)).transpose()?;
-    let listener = bind(http.public_addr(), http.backlog, tls.clone(), "http_server.port")?;
+    let listener = bind(http, http.public_addr(), tls.clone(), "http_server.port")?;
     let internal = http
         .internal_addr()
-        .map(|addr| bind(addr, http.backlog, tls.clone(), "http_server.internal_port"))
+        .map(|address| bind(http, address, tls.clone(), "http_server.internal_port"))
         .transpose()?;
     let certificate = http.tls.clone();
 
     let server = Server::new(config).start(listener)?;
     let internal_addr = internal.map(|listener| server.serve_internal(listener));
     announce(&server, tls.is_some(), internal_addr.flatten())?;
+    attend(server, signals, || match &tls {
+        Some(tls) => renew(tls, &certificate),
+        None => tracing::info!("SIGHUP: there is no certificate to be read again, nothing was done"),
+    })
+    .await
+}
 
-    loop {
+/// What an operator may say.
+struct Signals {
+    end: EndSignals,
+    hangup: Signal,
+}
+
+struct EndSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        let end =
+            EndSignals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+        Ok(Self { end, hangup: signal(SignalKind::hangup())? })
+    }
+}
+
+impl EndSignals {
+    async fn recv(&mut self) {
         tokio::select! {
-            biased;
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = reload.recv() => match &tls {
-                Some(tls) => renew(tls, &certificate),
-                None => tracing::info!("SIGHUP: there is no certificate to be read again, nothing was done"),
-            },
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
+}
+
+/// Lets the server run until it is told to end, or has lost a part to a bug; then drains what there is.
+async fn attend(server: ServerHandle, mut signals: Signals, renew: impl Fn()) -> anyhow::Result<()> {
+    let failed = loop {
+        tokio::select! {
+            biased;
+            part = server.failed() => break Some(part),
+            () = signals.end.recv() => break None,
+            _ = signals.hangup.recv() => renew(),
+        }
+    };
     tracing::info!(connections = server.connections(), "draining; a second signal ends the server at once");
     tokio::select! {
         biased;
@@ -129,5 +160,47 @@ fn report(drained: Drained) {
             left = drained.left,
             "time was up before all connections closed"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use tokio::io::DuplexStream;
+
+    use super::*;
+    use crate::transport::listener::Listener;
+    use crate::transport::socket::Polled;
+
+    struct Buggy;
+
+    impl Listener for Buggy {
+        type Raw = DuplexStream;
+        type Stream = DuplexStream;
+        type Socket = Polled<DuplexStream>;
+
+        async fn accept(&mut self) -> io::Result<(DuplexStream, Option<SocketAddr>)> {
+            panic!("a bug where connections come in")
+        }
+
+        async fn attach(raw: DuplexStream) -> io::Result<DuplexStream> {
+            Ok(raw)
+        }
+
+        fn settle(stream: DuplexStream) -> io::Result<Polled<DuplexStream>> {
+            Ok(Polled(stream))
+        }
+
+        fn local_addr(&self) -> Option<SocketAddr> {
+            None
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_lost_a_part_to_a_bug_ends_with_an_error() {
+        let server = Server::new(Config::open_default()).start(Buggy).unwrap();
+        let error = attend(server, Signals::listen().unwrap(), || {}).await.unwrap_err().to_string();
+        assert!(error.contains("the accept loop panicked"), "{error}");
     }
 }

@@ -48,6 +48,7 @@ use crate::transport::http::{Ended, serve};
 use crate::transport::listener::{Listener, is_exhausted};
 use crate::transport::upgrade::{Entrance, upgrade};
 use crate::users::Users;
+use crate::vital::{Alarm, Vital};
 
 /// Connections on their way from the accept loop to one shard.
 const INTAKE: usize = 1024;
@@ -155,6 +156,7 @@ impl Server {
         let local_addr = listener.local_addr();
         let service = Arc::new(api::Service::new(node, gate.clone(), metrics.clone(), config, local_addr));
 
+        let alarm = Alarm::default();
         let mut intakes = Vec::with_capacity(shards);
         let mut ends = Vec::with_capacity(shards);
         for index in 0..shards {
@@ -166,22 +168,25 @@ impl Server {
                 chance: ChaCha12Rng::seed_from_u64(chance.next_u64()),
             });
             let (ended, end) = oneshot::channel();
+            let vital = alarm.part(format!("shard-{index}"));
             if self.on_current_runtime {
                 tokio::spawn(async move {
+                    let _vital = vital;
                     work.await;
                     let _ = ended.send(());
                 });
             } else {
-                start_thread(index, work, ended).map_err(StartError::Thread)?;
+                start_thread(vital, work, ended).map_err(StartError::Thread)?;
             }
             intakes.push(intake);
             ends.push(end);
         }
-        let accepting = tokio::spawn(accept(listener, intakes, metrics));
-        let housekeeping = tokio::spawn(keep_house(engine, gate, clock));
+        let accepting = spawn_vital(&alarm, "the accept loop", accept(listener, intakes, metrics));
+        let housekeeping = spawn_vital(&alarm, "housekeeping", keep_house(engine, gate, clock));
         Ok(ServerHandle {
             local_addr,
             service,
+            alarm,
             accepting: accepting.abort_handle(),
             housekeeping: housekeeping.abort_handle(),
             ends: Mutex::new(ends),
@@ -190,14 +195,24 @@ impl Server {
     }
 }
 
+fn spawn_vital(alarm: &Alarm, part: &str, work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    let vital = alarm.part(part);
+    tokio::spawn(async move {
+        let _vital = vital;
+        work.await;
+    })
+}
+
 fn start_thread(
-    index: usize,
+    vital: Vital,
     work: impl Future<Output = ()> + Send + 'static,
     ended: oneshot::Sender<()>,
 ) -> std::io::Result<()> {
     // A shard looks at its sockets again after every turn: the runtime must not put that off.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(2).build()?;
-    std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
+    std::thread::Builder::new().name(vital.name().to_owned()).spawn(move || {
+        // First in, last out: when it tells of a panic, all that the shard served is gone already.
+        let (_vital, runtime) = (vital, runtime);
         runtime.block_on(work);
         // What was upgraded or served when the shard ended goes with the runtime.
         drop(runtime);
@@ -347,6 +362,7 @@ async fn keep_house(engine: Arc<dyn Engine>, gate: Arc<Gate>, clock: Clock) {
 pub struct ServerHandle {
     local_addr: Option<SocketAddr>,
     service: Arc<api::Service>,
+    alarm: Alarm,
     accepting: AbortHandle,
     housekeeping: AbortHandle,
     ends: Mutex<Vec<oneshot::Receiver<()>>>,
@@ -404,6 +420,12 @@ impl ServerHandle {
         Drained { connections, left: gate.connections() }
     }
 
+    /// Waits until a part that the server can not do without has ended by a panic, which no connection survives that
+    /// it served; names the part. What is left can still be drained, and has to be ended.
+    pub async fn failed(&self) -> String {
+        self.alarm.raised().await
+    }
+
     /// Drains, then ends everything and waits until it has ended.
     pub async fn shutdown(self) -> Drained {
         let drained = self.drain().await;
@@ -422,7 +444,7 @@ impl ServerHandle {
         let address = listener.local_addr();
         let router = api::internal_router(&self.service);
         let service = self.service.clone();
-        let serving = tokio::spawn(async move {
+        let serving = spawn_vital(&self.alarm, "the internal listener", async move {
             let mut connections = JoinSet::new();
             loop {
                 let (raw, peer) = match listener.accept().await {

@@ -171,8 +171,19 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// Writes to connections that have something to send, at most a turn's worth.
+    /// Writes to connections that have something to send, at most a turn's worth. A panic costs the connection that was
+    /// written to and no other.
     fn flush(&mut self) {
+        let mut writing = None;
+        if catch_unwind(AssertUnwindSafe(|| self.flush_each(&mut writing))).is_err()
+            && let Some(slot) = writing
+            && let Some(connection) = self.connections.get_mut(at(slot)).and_then(Option::take)
+        {
+            self.remove_broken(slot, connection);
+        }
+    }
+
+    fn flush_each(&mut self, writing: &mut Option<u32>) {
         for _ in 0..TURN {
             let Some(slot) = self.dirty.pop_front() else { break };
             self.pass_visits = self.pass_visits.saturating_sub(1);
@@ -180,6 +191,7 @@ impl<S: Socket> Shard<S> {
             connection.dirty = false;
             // Nearly always all is written, and that is all: no deadline moves, no effect comes of it.
             if connection.is_plain() && connection.blocked_ms == 0 && connection.outbox.answer_bytes() == 0 {
+                *writing = Some(slot);
                 let waker = connection.socket_waker(&self.ready, slot);
                 let mut cx = Context::from_waker(&waker);
                 let Written { flushed, bytes } = connection.flush(&mut cx, self.desk.now.ms);
@@ -210,17 +222,20 @@ impl<S: Socket> Shard<S> {
                 self.connections[at(slot)] = Some(connection);
             }
             Ok(Fate::Drop) => self.remove(slot, connection),
-            Err(_) => {
-                tracing::error!(connection_id = %connection.session.id(), "a bug in the server ended this connection");
-                if self.scratch.is_empty() {
-                    // It was lent to the reader that panicked. Without it every read would look like the end.
-                    self.scratch = Self::scratch();
-                }
-                // What has ended is ended in the hub too; of the rest nobody knows how much was meant.
-                self.desk.effects.retain(|effect| matches!(effect, Effect::End(_)));
-                self.remove(slot, connection);
-            }
+            Err(_) => self.remove_broken(slot, connection),
         }
+    }
+
+    /// Takes out a connection whose visit panicked.
+    fn remove_broken(&mut self, slot: u32, connection: Box<Connection<S>>) {
+        tracing::error!(connection_id = %connection.session.id(), "a bug in the server ended this connection");
+        if self.scratch.is_empty() {
+            // It was lent to the reader that panicked. Without it every read would look like the end.
+            self.scratch = Self::scratch();
+        }
+        // What has ended is ended in the hub too; of the rest nobody knows how much was meant.
+        self.desk.effects.retain(|effect| matches!(effect, Effect::End(_)));
+        self.remove(slot, connection);
     }
 
     /// Takes a connection out for good.
