@@ -55,6 +55,10 @@ struct Inner {
     asked: bool,
     /// A beginning that came while there was no room. Read after everything else.
     late: Option<Subscribed>,
+    /// Whether it has been told that it is not in force, and not yet that it is again.
+    interrupted: bool,
+    /// Whether the place it stood at could not be recovered from, and it was moved to another's.
+    moved_on: bool,
     start: Start,
     ended: bool,
     reader: Option<Waker>,
@@ -97,12 +101,28 @@ impl Mailbox {
         inner.missed.is_some() && inner.recovers && inner.asked
     }
 
-    /// The subscription is in force: what did not fit before, if it was fetched, follows.
-    pub(crate) fn subscribed(&self, event: Subscribed, recovers: bool) -> Wake {
+    /// What it lacks is not to be had any more: it goes on from a place where another stands.
+    pub(crate) fn move_on(&self, offset: u64) {
+        let mut inner = self.lock();
+        inner.offset = offset;
+        inner.moved_on = true;
+    }
+
+    /// The subscription is in force: what did not fit before, if it was fetched, follows. One that neither was
+    /// interrupted nor lags hears nothing of it: another's backlog was fetched, and it has all of that already.
+    pub(crate) fn subscribed(&self, mut event: Subscribed, recovers: bool) -> Wake {
         let mut inner = self.lock();
         inner.recovers = recovers;
         inner.asked = false;
+        if std::mem::take(&mut inner.moved_on) {
+            event.recovery = Recovery::NotRecovered;
+        }
+        let was_in_force = inner.start == Start::InForce && !inner.interrupted && inner.missed.is_none();
+        if was_in_force && event.recovery == Recovery::Recovered {
+            return Wake::default();
+        }
         inner.start = Start::InForce;
+        inner.interrupted = false;
         if inner.events.len() >= self.capacity {
             // Of several that were not read the worst counts.
             let recovery = match inner.late.as_ref().map(|late| late.recovery) {
@@ -148,6 +168,7 @@ impl Mailbox {
     /// Puts any other news in. While it lags, and when it is full, they are left out: what follows tells more.
     pub(crate) fn notice(&self, event: Event) -> Wake {
         let mut inner = self.lock();
+        inner.interrupted |= matches!(event, Event::Interrupted { .. });
         if inner.ended || inner.missed.is_some() {
             return Wake::default();
         }

@@ -150,6 +150,15 @@ impl Entry {
         self.phase == Phase::InForce
     }
 
+    pub(crate) fn by_server(&self) -> bool {
+        self.by_server
+    }
+
+    /// Whether the application has to be asked for a token first.
+    pub(crate) fn lacks_token(&self) -> bool {
+        self.token.is_none() && self.options.token.is_renewable()
+    }
+
     /// Where to recover from: the earliest place that a local subscriber stands at.
     fn position(&self) -> Option<StreamPosition> {
         match &self.stream {
@@ -180,6 +189,12 @@ impl Entry {
             return Wakes::default();
         }
         let asked = self.asked.take();
+        if let Some(asked) = &asked
+            && !result.recovered
+            && self.leave_behind(asked, &result)
+        {
+            return Wakes::default();
+        }
         let recovery = match &asked {
             Some(_) if result.recovered || planted::is(Bug::RecoveryTakenForGranted) => Recovery::Recovered,
             Some(_) => Recovery::NotRecovered,
@@ -221,6 +236,19 @@ impl Entry {
         wakes
     }
 
+    /// What the one furthest behind lacks is not kept any more: it moves on to where the next one stands, and the
+    /// subscription begins anew from there. So a subscriber that lags too far takes no other with it. False: nobody
+    /// stands further on, or the stream is another.
+    fn leave_behind(&mut self, asked: &StreamPosition, result: &SubscribeResult) -> bool {
+        let next = self.locals.iter().map(|local| local.offset()).filter(|&offset| offset > asked.offset).min();
+        let Some(next) = next.filter(|_| result.recoverable && result.epoch == asked.epoch) else { return false };
+        for local in self.locals.iter().filter(|local| local.offset() < next) {
+            local.move_on(next);
+        }
+        self.restart = true;
+        true
+    }
+
     fn stream_position(&self) -> Option<StreamPosition> {
         self.stream.as_ref().map(|stream| StreamPosition::new(stream.offset, &*stream.epoch))
     }
@@ -242,8 +270,7 @@ impl Entry {
         let mut wakes = Wakes::default();
         if !publication.epoch.is_empty() && *publication.epoch != *stream.epoch {
             if !stream.epoch.is_empty() && !self.by_server {
-                self.restart = true;
-                return (Verdict::Gap, wakes);
+                return (Verdict::Gap, self.gap());
             }
             stream.epoch = Arc::from(publication.epoch.as_str());
         }
@@ -255,8 +282,7 @@ impl Entry {
             if missed > 0 {
                 // (What the server subscribed it cannot be asked to subscribe anew; it watches the position itself.)
                 if self.recoverable && !self.by_server {
-                    self.restart = true;
-                    return (Verdict::Gap, wakes);
+                    return (Verdict::Gap, self.gap());
                 }
                 wakes.put(&self.locals, |local| local.notice(Event::Lagged { missed }));
             }
@@ -267,6 +293,14 @@ impl Entry {
         let publication = Publication::new(publication, stream.epoch.clone());
         wakes.put(&self.locals, |local| local.publication(&publication, true));
         (Verdict::Delivered, wakes)
+    }
+
+    /// Something is missing: it has to begin anew. Told like the server's own word for the same.
+    fn gap(&mut self) -> Wakes {
+        self.restart = true;
+        let code = UnsubscribeCode::Insufficient;
+        let event = Event::Interrupted { code: code.code(), reason: "a publication is missing".to_owned() };
+        Wakes::of(&self.locals, |local| local.notice(event.clone()))
     }
 
     /// It is not in force any more, but will be again.
@@ -453,7 +487,9 @@ impl Registry {
 
     /// The server ended the subscription. True: it is to be made again.
     pub(crate) fn unsubscribed(&self, topic: &Topic, code: u32, reason: &str) -> bool {
-        if !codes::should_resubscribe(code) {
+        // What the server subscribed is the server's to subscribe again.
+        let by_server = self.with(topic, |entry| entry.by_server).unwrap_or_default();
+        if by_server || !codes::should_resubscribe(code) {
             self.refused(topic, code, reason);
             return false;
         }

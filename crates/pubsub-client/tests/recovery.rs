@@ -85,7 +85,7 @@ async fn a_gap_makes_the_subscription_begin_anew_with_recovery() {
     assert_eq!((request.recover, request.offset), (true, 6));
     peer.answer(id, Answer::Subscribe(recovered(6, [7, 8]))).await;
     peer.publish("c", [8, 9]).await;
-    assert_eq!(read(&mut subscription, 5).await, ["6", "recovered", "7", "8", "9"]);
+    assert_eq!(read(&mut subscription, 6).await, ["6", "interrupted 2500", "recovered", "7", "8", "9"]);
     assert_eq!(client.stats().gaps, 1);
 }
 
@@ -171,6 +171,26 @@ async fn a_slow_local_subscriber_catches_up_by_recovery_and_misses_nothing() {
         }
     }
     assert_eq!(seen, [3, 4, 5, 6, 7, 8, 9]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_reads_hears_nothing_of_a_neighbour_that_does_not() {
+    let (client, _mock, mut peer, mut quick) = subscribed(config().subscription_capacity(4usize), 0).await;
+    let mut slow = client.subscribe("c").await.unwrap();
+    let mut seen = Vec::new();
+    for offset in 1..=9 {
+        peer.publish("c", [offset]).await;
+        seen.extend(read(&mut quick, 1).await);
+    }
+    assert_eq!(read(&mut slow, 4).await, ["fresh", "1", "2", "3"]);
+    assert_eq!(peer.unsubscribe().await, "c");
+    let (id, request) = peer.subscribe().await;
+    assert_eq!((request.recover, request.offset), (true, 3));
+    peer.answer(id, Answer::Subscribe(recovered(3, 4..=10))).await;
+    assert_eq!(read(&mut slow, 4).await, ["recovered", "4", "5", "6"]);
+    seen.extend(read(&mut quick, 1).await);
+    assert_eq!(seen, (1..=10).map(|offset| offset.to_string()).collect::<Vec<_>>());
+    assert_eq!(read_now(&mut quick), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]

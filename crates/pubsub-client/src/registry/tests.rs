@@ -177,7 +177,7 @@ fn a_gap_restarts_with_recovery_and_delivers_nothing_early() {
     registry.with(&topic(), |entry| entry.phase = Phase::Idle);
     assert_eq!(subscribing(&registry), Some(6));
     registry.subscribed(&topic(), recovered(6, [7, 8, 9]), 1);
-    assert_eq!(read(&local), ["6", "recovered", "7", "8", "9"]);
+    assert_eq!(read(&local), ["6", "interrupted 2500", "recovered", "7", "8", "9"]);
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn a_hole_inside_a_recovery_is_a_gap_too() {
     subscribing(&registry);
     registry.subscribed(&topic(), recovered(5, [6, 8]), 2);
     assert_eq!(step(&registry), Step::Unsubscribe);
-    assert_eq!(read(&local), ["interrupted 1006", "recovered", "6"]);
+    assert_eq!(read(&local), ["interrupted 1006", "recovered", "6", "interrupted 2500"]);
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn a_publication_outside_history_moves_no_position() {
 }
 
 #[test]
-fn one_that_lags_recovers_and_the_others_see_nothing_twice() {
+fn one_that_lags_recovers_and_the_others_see_nothing_of_it() {
     let (registry, quick) = in_force(recoverable(0));
     let slow = attach(&registry, 2);
     publish(&registry, 1..=5);
@@ -244,9 +244,47 @@ fn one_that_lags_recovers_and_the_others_see_nothing_twice() {
     assert_eq!(step(&registry), Step::Unsubscribe);
     registry.with(&topic(), |entry| entry.phase = Phase::Idle);
     assert_eq!(subscribing(&registry), Some(1), "from where the slow one stands");
-    registry.subscribed(&topic(), recovered(1, 2..=5), 1);
-    assert_eq!(read(&quick), ["recovered"]);
+    registry.subscribed(&topic(), recovered(1, 2..=6), 1);
+    assert_eq!(read(&quick), ["6"], "what came meanwhile, and nothing twice");
     assert_eq!(read(&slow), ["recovered", "2"]);
+}
+
+#[test]
+fn one_that_lags_too_far_takes_nobody_with_it() {
+    let (registry, quick) = in_force(recoverable(0));
+    let (slow, slower) = (attach(&registry, 4), attach(&registry, 3));
+    publish(&registry, 1..=5);
+    assert_eq!(read(&quick), ["1", "2", "3", "4", "5"]);
+    assert_eq!(read(&slow), ["fresh", "1", "2", "3"]);
+    assert_eq!(read(&slower), ["fresh", "1", "2"]);
+    registry.connection_lost(1006, "lost", false);
+    // 6 is published while nobody is connected, and the server keeps what comes after 4.
+    let gone = SubscribeResult { was_recovering: true, ..recoverable(6) };
+    for asks in [2, 3] {
+        assert_eq!(subscribing(&registry), Some(asks));
+        registry.subscribed(&topic(), gone.clone(), 2);
+        assert_eq!(publish(&registry, [7]), [Verdict::Stray], "nothing is delivered before its turn");
+        assert_eq!(step(&registry), Step::Unsubscribe);
+        registry.with(&topic(), |entry| entry.phase = Phase::Idle);
+    }
+    assert_eq!(subscribing(&registry), Some(5), "from where the quick one stands");
+    registry.subscribed(&topic(), recovered(5, [6, 7]), 2);
+    assert_eq!(step(&registry), Step::Nothing);
+    assert_eq!(read(&quick), ["interrupted 1006", "recovered", "6", "7"]);
+    for behind in [slow, slower] {
+        assert_eq!(read(&behind), ["not recovered", "6", "7"]);
+    }
+}
+
+#[test]
+fn what_the_server_subscribed_and_ends_is_not_asked_for_again() {
+    for code in [2000, 2500] {
+        let registry = Registry::new();
+        let local = attach(&registry, 4);
+        registry.server_subscribed(&topic(), recoverable(3), 1);
+        assert!(!registry.unsubscribed(&topic(), code, "r"));
+        assert_eq!(read(&local), ["fresh".to_owned(), format!("unsubscribed {code}")]);
+    }
 }
 
 #[test]
