@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use pubsub_client::error::{ProtocolError, ServerError};
 use pubsub_client::handler::{
-    Call, CallKind, Credentials, IdStyle, Outgoing, Response, Session, SubscribeRequest, SubscriptionReply,
+    Advice, Call, CallKind, Credentials, IdStyle, Outgoing, Response, Session, SubscribeRequest, SubscriptionReply,
     UnsubscribeRequest, Update,
 };
 use pubsub_client::{CentrifugeHandler, Client, ClientConfig, MessageKind, Payload, ProtocolHandler, RequestId, Topic};
@@ -70,14 +71,35 @@ impl ProtocolHandler for Counting {
     fn build_subscribe(&mut self, batch: &[SubscribeRequest<'_>], out: &mut Outgoing) {
         self.inner.build_subscribe(batch, out);
     }
+    fn accepts_early_subscribes(&self) -> bool {
+        self.inner.accepts_early_subscribes()
+    }
     fn is_subscription_success(&mut self, message: Inner) -> Vec<SubscriptionReply> {
         self.inner.is_subscription_success(message)
     }
     fn build_unsubscribe(&mut self, batch: &[UnsubscribeRequest], out: &mut Outgoing) {
         self.inner.build_unsubscribe(batch, out);
     }
+    fn unsubscribed(&mut self, message: Inner) -> Result<(), ServerError> {
+        self.inner.unsubscribed(message)
+    }
     fn build_request(&mut self, id: &RequestId, call: &Call, out: &mut Outgoing) -> Result<(), ProtocolError> {
         self.inner.build_request(id, call, out)
+    }
+    fn build_send(&mut self, data: &Payload, out: &mut Outgoing) -> Result<(), ProtocolError> {
+        self.inner.build_send(data, out)
+    }
+    fn build_refresh(&mut self, id: &RequestId, topic: Option<&Topic>, token: &str, out: &mut Outgoing) -> bool {
+        self.inner.build_refresh(id, topic, token, out)
+    }
+    fn refreshed(&mut self, message: Inner) -> Result<Option<Duration>, ServerError> {
+        self.inner.refreshed(message)
+    }
+    fn honours_idempotency_keys(&self) -> bool {
+        self.inner.honours_idempotency_keys()
+    }
+    fn advice(&self, error: &ServerError) -> Advice {
+        self.inner.advice(error)
     }
     fn response(&mut self, call: CallKind, message: Inner) -> Result<Response, ServerError> {
         self.inner.response(call, message)

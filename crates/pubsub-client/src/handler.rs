@@ -132,6 +132,12 @@ pub trait ProtocolHandler: Send + 'static {
         vec![SubscriptionReply { about: About::Request, outcome }]
     }
 
+    /// Whether subscribe requests may leave along with the credentials, before the answer to those. It saves a round
+    /// trip each time the client comes back. Default: no.
+    fn accepts_early_subscribes(&self) -> bool {
+        false
+    }
+
     /// Whether the server answers subscribe and unsubscribe requests. If not, they are in force once sent. Default: yes.
     fn expects_subscribe_reply(&self) -> bool {
         true
@@ -486,6 +492,11 @@ impl Outgoing {
         } else {
             self.begin(Opcode::Text, true)
         }
+    }
+
+    /// Whether what is written next with [`batched_text`](Self::batched_text) goes into the only message so far.
+    pub(crate) fn is_one_open_batch(&self) -> bool {
+        matches!(&*self.messages, [(_, batch)] if self.batch_open && batch.len() < BATCH_BYTES)
     }
 
     fn begin(&mut self, opcode: Opcode, batch: bool) -> &mut Vec<u8> {

@@ -6,11 +6,11 @@ mod support;
 
 use std::time::Duration;
 
-use pubsub_client::{CentrifugeHandler, Event, JsonHandler, SubscribeError, SubscribeOptions};
+use pubsub_client::{CentrifugeHandler, Event, JsonHandler, SubscribeError, SubscribeOptions, TokenSource};
 use pubsub_protocol::command::Request;
 use pubsub_protocol::push::{Message, PushBody, Subscribed};
 use pubsub_protocol::reply::{Answer, ConnectResult};
-use pubsub_protocol::{ClientInfo, Command, ErrorCode, Payload, StreamPosition};
+use pubsub_protocol::{ClientInfo, Command, ErrorCode, Format, Payload, StreamPosition};
 use support::*;
 use tokio::time::Instant;
 
@@ -170,6 +170,9 @@ async fn what_the_server_subscribes_can_be_listened_to_and_is_recovered() {
     let mut subscription = client.try_subscribe("mine", &SubscribeOptions::default()).unwrap();
     let result = |subs| ConnectResult { client: "id".into(), version: "mock".into(), subs, ..Default::default() };
     let mut peer = mock.connected_with(result([("mine".to_owned(), recoverable(3))].into())).await;
+    // Our own subscribe had left with the credentials.
+    let (id, _) = peer.subscribe().await;
+    peer.refuse(id, ErrorCode::AlreadySubscribed).await;
     assert_eq!(read(&mut subscription, 1).await, ["fresh"]);
     peer.publish("mine", [4]).await;
     assert_eq!(read(&mut subscription, 1).await, ["4"]);
@@ -245,4 +248,68 @@ async fn a_client_whose_runtime_ends_leaves_nobody_waiting() {
     .unwrap();
     assert!(client.closed().await.to_string().contains("stopped"));
     assert!(client.request::<_, u32>("m", &1).await.unwrap_err().to_string().contains("stopped"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn connect_and_the_first_subscribes_leave_in_one_message() {
+    let (client, mut mock) = started(config().subscribe_batch(3usize));
+    let topics: Vec<_> = ["a", "b", "c", "d"]
+        .map(|topic| client.try_subscribe(topic, &SubscribeOptions::default()).unwrap())
+        .into_iter()
+        .collect();
+    // Whose token has to be asked for waits until the session is open.
+    let asked = SubscribeOptions::default().token(TokenSource::callback(|_| async { Ok("T".to_owned()) }));
+    let _asked = client.try_subscribe("a0", &asked).unwrap();
+    let mut peer = mock.upgraded().await;
+    let Some(Heard::Text(message)) = peer.hear().await else { panic!("no text") };
+    let commands: Vec<Command> = Format::Json.commands(&message).map(Result::unwrap).collect();
+    let names = |commands: &[Command]| -> Vec<String> {
+        commands
+            .iter()
+            .map(|command| match &command.request {
+                Request::Connect(_) => "connect".to_owned(),
+                Request::Subscribe(subscribe) => subscribe.channel.clone(),
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    };
+    assert_eq!(names(&commands), ["connect", "a", "b", "c"], "no more than a batch");
+    // The time of a subscribe begins when it can be answered.
+    tokio::time::sleep(7 * SECOND).await;
+    peer.answer(commands[0].id, Answer::Connect(ConnectResult::default())).await;
+    client.ready().await.unwrap();
+    for command in &commands[1..] {
+        peer.answer(command.id, Answer::Subscribe(recoverable(0))).await;
+    }
+    let (one, two) = (peer.subscribe().await, peer.subscribe().await);
+    assert_eq!([one.1.channel, two.1.channel], ["a0", "d"]);
+    assert_eq!(client.stats().connections, 1);
+    drop(topics);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_left_with_credentials_that_were_refused_is_sent_anew() {
+    let (client, mut mock) = started(config());
+    let mut subscription = client.try_subscribe("c", &SubscribeOptions::default()).unwrap();
+    let mut peer = mock.upgraded().await;
+    let connect = peer.command().await.unwrap();
+    peer.refuse(connect.id, ErrorCode::TooManyRequests).await;
+    let mut peer = mock.connected().await;
+    let (id, _) = peer.subscribe().await;
+    peer.answer(id, Answer::Subscribe(recoverable(0))).await;
+    assert_eq!(read(&mut subscription, 1).await, ["fresh"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_answer_early_subscribes_is_replaced() {
+    let (client, mut mock) = started(config());
+    let mut subscription = client.try_subscribe("c", &SubscribeOptions::default()).unwrap();
+    let _silent = mock.connected().await;
+    let start = Instant::now();
+    let mut peer = mock.connected().await;
+    assert!(start.elapsed() >= 5 * SECOND, "{:?}", start.elapsed());
+    assert!(client.last_loss().unwrap().to_string().contains("no answer to subscribe within 5s"));
+    let (id, _) = peer.subscribe().await;
+    peer.answer(id, Answer::Subscribe(recoverable(0))).await;
+    assert_eq!(read(&mut subscription, 1).await, ["fresh"]);
 }

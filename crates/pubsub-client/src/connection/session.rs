@@ -42,6 +42,7 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
             Ok(true) => {
                 self.auth = Some(id);
                 self.transition(Input::AuthSent);
+                self.subscribe_early();
                 GO_ON
             }
             Ok(false) => self.session_open(Session::default()),
@@ -84,6 +85,7 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
         count(&self.shared.counters.sessions);
         self.shared.set_session(Some(session));
         self.transition(Input::SessionOpen);
+        self.early_subscribes_are_due(now);
         self.server_subscriptions(made_by_server);
         self.agenda = self.shared.registry.topics().into();
         self.work_off_agenda();
@@ -279,9 +281,24 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
         self.own.insert(id, Own { asked, deadline });
     }
 
+    /// What left along with the credentials could not be answered before them: its time begins now.
+    fn early_subscribes_are_due(&mut self, now: Instant) {
+        let deadline = now + self.shared.config.request_timeout;
+        for own in self.own.values_mut() {
+            own.deadline = deadline;
+        }
+        if !self.own.is_empty() {
+            self.timers.set(Timer::Answer, deadline);
+        }
+    }
+
     /// A request of the task's own may be overdue. The connection cannot be trusted then: a subscription may or may not
     /// be in force.
     pub(super) fn answer_due(&mut self, now: Instant) -> Flow {
+        if !self.state().is_ready() {
+            // Until the session is open the connect timeout rules.
+            return GO_ON;
+        }
         let Some(own) = self.own.values().min_by_key(|own| own.deadline) else { return GO_ON };
         if own.deadline > now {
             self.timers.set(Timer::Answer, own.deadline);

@@ -18,7 +18,7 @@ use crate::handler::{About, Advice, ProtocolHandler, SubscribeRequest, Unsubscri
 use crate::ids::{RequestId, Topic};
 use crate::options::SubscribeOptions;
 use crate::planted::{self, Bug};
-use crate::registry::{Phase, Step};
+use crate::registry::{Entry, Phase, Step};
 use crate::shared::count;
 use crate::timers::TopicTimer;
 use crate::token::{Asked, TokenError, TokenRequest};
@@ -57,19 +57,38 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
                 Some(Step::Nothing) | None => {}
             }
         }
-        if planted::is(Bug::ResubscribeFailsSilently) && self.generation() > 1 {
-            let mut nth = 0;
-            departing.retain(|_| {
-                nth += 1;
-                nth % 3 != 0
-            });
-        }
         self.send_unsubscribes(leaving);
         self.send_subscribes(&departing);
     }
 
+    /// Subscribes along with the credentials, where the protocol allows it: as many topics as one message takes, so that
+    /// a server that refuses the credentials and closes has nothing left unread (its word would be lost to a reset), and
+    /// only those whose token is at hand: the application is asked for none that a refusal would waste.
+    pub(super) fn subscribe_early(&mut self) {
+        if !self.handler.accepts_early_subscribes() {
+            return;
+        }
+        for topic in self.shared.registry.topics() {
+            if !self.out.is_one_open_batch() || self.under_way >= self.shared.config.subscribe_batch {
+                return;
+            }
+            let ready = |entry: &mut Entry| entry.step() == Step::Subscribe && !entry.lacks_token();
+            if self.shared.registry.with(&topic, ready) == Some(true)
+                && let Some(departing) = self.prepare(topic)
+            {
+                self.send_subscribes(&[departing]);
+            }
+        }
+    }
+
     /// Gets a topic's token. `None`: it is being fetched.
     fn prepare(&mut self, topic: Topic) -> Option<Departing> {
+        if planted::is(Bug::ResubscribeFailsSilently) && self.generation() > 1 {
+            let name_sum = topic.as_str().bytes().map(u32::from).sum::<u32>();
+            if name_sum.is_multiple_of(3) {
+                return None;
+            }
+        }
         let (token, options) =
             self.shared.registry.with(&topic, |entry| (entry.token.clone(), entry.options.clone()))?;
         let asked = match token {
@@ -116,7 +135,7 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
             let id = shared_id.clone().unwrap_or_else(|| self.shared.ids.next());
             let mut request = SubscribeRequest::new(id, topic.clone(), options);
             request.token = token.as_deref();
-            request.recover = self.shared.registry.with(topic, crate::registry::Entry::subscribing).flatten();
+            request.recover = self.shared.registry.with(topic, Entry::subscribing).flatten();
             batch.push(request);
         }
         self.handler.build_subscribe(&batch, &mut self.out);
@@ -205,6 +224,10 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
             }
             Err(error) => error,
         };
+        if self.shared.registry.with(topic, |entry| entry.by_server()).unwrap_or_default() {
+            // The server has subscribed us by itself meanwhile; that one is in force.
+            return;
+        }
         let renewable =
             self.shared.registry.with(topic, |entry| entry.options.token.is_renewable()).unwrap_or_default();
         match self.handler.advice(&error) {

@@ -196,6 +196,10 @@ impl ProtocolHandler for CentrifugeHandler {
         vec![SubscriptionReply { about: About::Request, outcome }]
     }
 
+    fn accepts_early_subscribes(&self) -> bool {
+        true
+    }
+
     fn build_unsubscribe(&mut self, batch: &[UnsubscribeRequest], out: &mut Outgoing) {
         for request in batch {
             let unsubscribe = Request::Unsubscribe(ChannelRequest { channel: request.topic.as_str().to_owned() });
