@@ -4,6 +4,7 @@
 //! exit code tells what went wrong: 1 something else, 2 the command line, 3 the server cannot be reached, 4 the token is
 //! bad, 5 the server forbids it.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,11 +12,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::{Parser, Subcommand};
+use futures_util::StreamExt as _;
+use futures_util::future::try_join_all;
+use futures_util::stream::SelectAll;
 use pubsub_client::{
-    AnyConnector, Client, ClientConfig, CloseReason, ConnectionState, DialError, Event, HistoryQuery, Payload,
-    Publication, PublishError, Recovery, RequestError, StreamPosition, SubscribeError, SubscribeOptions, TcpConnector,
-    TlsConnector,
+    AnyConnector, Client, ClientConfig, ClientInfo, CloseReason, ConnectionState, DialError, Event, HistoryQuery,
+    Payload, Publication, PublishError, Recovery, RequestError, StreamPosition, SubscribeError, SubscribeOptions,
+    TcpConnector, TlsConnector,
 };
+use serde::Serialize;
 use serde_json::json;
 
 /// Listen to channels, publish into them, and look around.
@@ -247,7 +252,7 @@ async fn command(client: &Client, command: Command) -> Result<(), Failure> {
             let history =
                 client.history(&*channel, query).await.map_err(|error| refused("reading history", &channel, error))?;
             for publication in &history.publications {
-                print(&described(None, publication))?;
+                print(&Line::of(None, publication))?;
             }
             note(&format!("the stream stands at {}", history.position));
             Ok(())
@@ -285,49 +290,51 @@ async fn listen(
     count: Option<u64>,
     data_only: bool,
 ) -> Result<(), Failure> {
-    let mut subscriptions = Vec::new();
-    for channel in channels {
-        subscriptions.push(client.subscribe_with(channel, options.clone()).await.map_err(|error| match error {
-            SubscribeError::Failed { code: 103, topic, .. } => Failure::Forbidden(format!(
-                "channel \"{topic}\" is forbidden: 103 permission denied (private channels want --sub-token)"
-            )),
-            SubscribeError::ConnectionClosed(reason) => not_connected(&reason),
-            error => Failure::Other(error.into()),
-        })?);
-    }
-    let mut left = count.unwrap_or(u64::MAX);
-    let mut streams: futures_util::stream::SelectAll<_> = subscriptions
+    let subscribing = channels.into_iter().map(|channel| client.subscribe_with(channel, options.clone()));
+    let subscriptions = try_join_all(subscribing).await.map_err(|error| match error {
+        SubscribeError::Failed { code: 103, topic, .. } => Failure::Forbidden(format!(
+            "channel \"{topic}\" is forbidden: 103 permission denied (private channels want --sub-token)"
+        )),
+        SubscribeError::ConnectionClosed(reason) => not_connected(&reason),
+        error => Failure::Other(error.into()),
+    })?;
+    let mut streams: SelectAll<_> = subscriptions
         .into_iter()
         .map(|subscription| {
             let topic = subscription.topic().clone();
-            futures_util::StreamExt::map(subscription, move |event| (topic.clone(), event))
+            subscription.map(move |event| (topic.clone(), event))
         })
         .collect();
+    let mut left = count.unwrap_or(u64::MAX);
+    let mut ended = String::new();
     while left > 0 {
-        let Some((topic, event)) = futures_util::StreamExt::next(&mut streams).await else {
-            return match client.close_reason() {
-                Some(reason) => Err(not_connected(&reason)),
-                None => Err(Failure::Forbidden("the server ended the subscription".to_owned())),
-            };
+        let Some((topic, event)) = streams.next().await else {
+            return Err(match client.close_reason() {
+                Some(reason) => not_connected(&reason),
+                None => Failure::Forbidden(ended),
+            });
         };
         match event {
             Event::Publication(publication) => {
                 if data_only {
                     print_text(&publication.data)?;
                 } else {
-                    print(&described(Some(topic.as_str()), &publication))?;
+                    print(&Line::of(Some(topic.as_str()), &publication))?;
                 }
                 left -= 1;
             }
             Event::Join(info) if options.join_leave => print(&json!({"channel": topic, "join": info}))?,
             Event::Leave(info) if options.join_leave => print(&json!({"channel": topic, "leave": info}))?,
             Event::Subscribed(subscribed) if subscribed.recovery == Recovery::NotRecovered => {
-                note(&format!("{topic}: publications were lost, the server no longer has them"));
+                warn(&format!("{topic}: publications were lost, the server no longer has them"));
             }
             Event::Subscribed(subscribed) => note(&format!("{topic}: subscribed, {}", subscribed.recovery)),
-            Event::Lagged { missed } => note(&format!("{topic}: {missed} publications were lost")),
+            Event::Lagged { missed } => warn(&format!("{topic}: {missed} publications were lost")),
             Event::Interrupted { code, reason } => note(&format!("{topic}: interrupted, {code} {reason}; coming back")),
-            Event::Unsubscribed { code, reason } => note(&format!("{topic}: unsubscribed, {code} {reason}")),
+            Event::Unsubscribed { code, reason } => {
+                ended = format!("the server ended the subscription to \"{topic}\": {code} {reason}");
+                note(&ended);
+            }
             _ => {}
         }
     }
@@ -363,28 +370,31 @@ async fn publish(client: &Client, channel: &str, data: Vec<String>) -> Result<()
     Ok(())
 }
 
-fn described(channel: Option<&str>, publication: &Publication) -> serde_json::Value {
-    let mut object = serde_json::Map::new();
-    object.extend(channel.map(|channel| ("channel".to_owned(), json!(channel))));
-    if publication.offset > 0 {
-        object.insert("offset".to_owned(), json!(publication.offset));
-    }
-    if !publication.epoch.is_empty() {
-        object.insert("epoch".to_owned(), json!(&*publication.epoch));
-    }
-    let data = publication.data.parse().unwrap_or(serde_json::Value::Null);
-    object.insert("data".to_owned(), data);
-    if !publication.tags.is_empty() {
-        object.insert("tags".to_owned(), json!(publication.tags));
-    }
-    object.extend(publication.info.as_ref().map(|info| ("info".to_owned(), json!(info))));
-    object.into()
+/// A publication as it is printed. Its data stands there as it came, to the last digit.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<u64>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    epoch: &'a str,
+    data: &'a Payload,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    tags: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    info: Option<&'a ClientInfo>,
 }
 
-fn print(value: &serde_json::Value) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{value}")?;
-    Ok(out.flush()?)
+impl<'a> Line<'a> {
+    fn of(channel: Option<&'a str>, publication: &'a Publication) -> Self {
+        let Publication { offset, epoch, data, tags, info, .. } = publication;
+        Self { channel, offset: (*offset > 0).then_some(*offset), epoch, data, tags, info: info.as_deref() }
+    }
+}
+
+fn print<T: Serialize>(value: &T) -> Result<(), Failure> {
+    print_text(&Payload::to_json(value)?)
 }
 
 fn print_text(data: &Payload) -> Result<(), Failure> {
@@ -397,8 +407,13 @@ fn print_text(data: &Payload) -> Result<(), Failure> {
 /// Says something to whoever watches, where somebody does.
 fn note(text: &str) {
     if std::io::stderr().is_terminal() {
-        let _ = writeln!(std::io::stderr(), "# {text}");
+        warn(text);
     } else {
         tracing::info!("{text}");
     }
+}
+
+/// Says what has to be known, whoever reads it.
+fn warn(text: &str) {
+    let _ = writeln!(std::io::stderr(), "# {text}");
 }
