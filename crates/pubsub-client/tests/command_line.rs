@@ -6,6 +6,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pubsub_server::config::{Config, Secret};
 use pubsub_server::server::{Server, ServerHandle};
@@ -16,7 +17,7 @@ use pubsub_server::transport::listener::TcpListener;
 struct Running {
     url: String,
     _server: ServerHandle,
-    _runtime: tokio::runtime::Runtime,
+    runtime: tokio::runtime::Runtime,
 }
 
 fn server(config: Config) -> Running {
@@ -27,7 +28,7 @@ fn server(config: Config) -> Running {
         Server::new(config).start(listener).unwrap()
     };
     let url = format!("ws://{}/connection/websocket", server.local_addr().unwrap());
-    Running { url, _server: server, _runtime: runtime }
+    Running { url, _server: server, runtime }
 }
 
 fn pubsub(url: &str, arguments: &[&str]) -> Command {
@@ -136,4 +137,136 @@ fn a_wrong_address_says_what_is_allowed() {
     let output = run("http://localhost", &["info"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("must begin with ws:// or wss://"), "{}", said(&output));
+}
+
+/// A hop between a client and the server that can be cut.
+struct Hop {
+    url: String,
+    /// How often it was cut, and whether it lets anybody through now.
+    state: tokio::sync::watch::Sender<(u64, bool)>,
+    passed: Arc<AtomicU64>,
+}
+
+impl Hop {
+    /// In front of `server`, on its threads.
+    fn before(server: &Running) -> Self {
+        let target = address(server);
+        let (state, passed) = (tokio::sync::watch::Sender::new((0, true)), Arc::new(AtomicU64::new(0)));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let url = format!("ws://{}/connection/websocket", listener.local_addr().unwrap());
+        let (watch, count) = (state.subscribe(), passed.clone());
+        server.runtime.spawn(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            loop {
+                let (mut near, _) = listener.accept().await.unwrap();
+                let (mut state, target) = (watch.clone(), target.clone());
+                let (born, open) = *state.borrow();
+                if !open {
+                    continue;
+                }
+                count.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(async move {
+                    let mut far = tokio::net::TcpStream::connect(target).await.unwrap();
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                        _ = state.wait_for(|(cuts, _)| *cuts > born) => {}
+                    }
+                });
+            }
+        });
+        Self { url, state, passed }
+    }
+
+    fn cut(&self) {
+        self.state.send_modify(|(cuts, open)| (*cuts, *open) = (*cuts + 1, false));
+    }
+
+    fn mend(&self) {
+        self.state.send_modify(|(_, open)| *open = true);
+    }
+}
+
+fn address(server: &Running) -> String {
+    server.url.trim_start_matches("ws://").split('/').next().unwrap().to_owned()
+}
+
+#[test]
+fn listening_goes_on_through_cuts_and_prints_each_publication_once() {
+    const CUTS: u64 = 3;
+    let server = server(Config::open_default());
+    let hop = Hop::before(&server);
+    let mut listening =
+        pubsub(&hop.url, &["sub", "c", "--since", "0@", "--data-only"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut printed = BufReader::new(listening.stdout.take().unwrap()).lines();
+    let mut next = || printed.next().unwrap().unwrap();
+    for round in 0..CUTS {
+        let number = |i: u64| (3 * round + i).to_string();
+        assert!(run(&server.url, &["pub", "c", &number(0)]).status.success());
+        assert_eq!(next(), number(0));
+        hop.cut();
+        assert!(run(&server.url, &["pub", "c", &number(1)]).status.success());
+        hop.mend();
+        assert!(run(&server.url, &["pub", "c", &number(2)]).status.success());
+        assert_eq!((next(), next()), (number(1), number(2)));
+    }
+    assert_eq!(hop.passed.load(Ordering::SeqCst), 1 + CUTS, "each cut was felt");
+    assert_eq!(interrupted(&mut listening), Some(0), "the user's wish is no error");
+    assert!(printed.next().is_none(), "nothing twice");
+}
+
+/// Presses Ctrl-C, and returns the exit code.
+fn interrupted(child: &mut std::process::Child) -> Option<i32> {
+    assert!(Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status().unwrap().success());
+    child.wait().unwrap().code()
+}
+
+#[test]
+fn who_reads_the_output_may_stop_at_any_time() {
+    let server = server(Config::open_default());
+    let mut listening = pubsub(&server.url, &["sub", "c", "--since", "0@"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    assert!(run(&server.url, &["pub", "c", "1"]).status.success());
+    let mut line = String::new();
+    let mut printed = BufReader::new(listening.stdout.take().unwrap());
+    printed.read_line(&mut line).unwrap();
+    drop(printed);
+    assert!(run(&server.url, &["pub", "c", "2"]).status.success());
+    let output = listening.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), &*said(&output)), (Some(0), ""));
+}
+
+#[test]
+fn data_is_printed_as_it_was_published() {
+    let server = server(Config::open_default());
+    let data = r#"{"z":1,"a":12345678901234567890123,"m":1.50}"#;
+    assert!(run(&server.url, &["pub", "c", data]).status.success());
+    for arguments in [["history", "c"].as_slice(), &["sub", "c", "--since", "0@", "--count", "1"]] {
+        let output = run(&server.url, arguments);
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert!(printed.contains(&format!(r#""data":{data}"#)), "{printed}");
+    }
+}
+
+#[test]
+fn what_the_server_ends_says_why() {
+    let server = server(Config::open_default());
+    let mut listening = pubsub(&server.url, &["sub", "c", "--since", "0@"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    assert!(run(&server.url, &["pub", "c", "1"]).status.success());
+    let mut printed = BufReader::new(listening.stdout.take().unwrap());
+    printed.read_line(&mut String::new()).unwrap();
+    let body = r#"{"user":"","channel":"c"}"#;
+    let (host, length) = (address(&server), body.len());
+    let mut api = std::net::TcpStream::connect(&host).unwrap();
+    write!(api, "POST /api/unsubscribe HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+    let output = listening.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    assert!(said(&output).contains("the server ended the subscription to \"c\": 2000"), "{}", said(&output));
 }
