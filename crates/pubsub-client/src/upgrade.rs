@@ -19,6 +19,9 @@ const ANSWER_BYTES_MAX: usize = 16 * 1_024;
 /// The most headers that an answer may have.
 const HEADERS_MAX: usize = 64;
 
+/// A server that asks to be left alone for longer is not believed.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3_600);
+
 /// What goes into the request.
 #[derive(Debug)]
 pub(crate) struct Upgrade {
@@ -86,7 +89,8 @@ impl Upgrade {
         };
         let status = response.code.unwrap_or_default();
         if status != 101 {
-            let retry_after = header("retry-after").and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+            let seconds = header("retry-after").and_then(|seconds| seconds.parse().ok());
+            let retry_after = seconds.map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
             return Err(DialError::Refused { target: self.target.to_string(), status, retry_after });
         }
         if !header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
@@ -213,6 +217,15 @@ mod tests {
             DialError::Refused { target, status, retry_after } => {
                 assert_eq!((&*target, status, retry_after), ("h:9", 503, Some(Duration::from_secs(7))));
             }
+            other => panic!("{other}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_cannot_send_a_client_away_for_ever() {
+        let answer = format!("HTTP/1.1 503 Service Unavailable\r\nRetry-After: {}\r\n\r\n", u64::MAX);
+        match answered(&answer, 4_096).await.unwrap_err() {
+            DialError::Refused { retry_after, .. } => assert_eq!(retry_after, Some(RETRY_AFTER_MAX)),
             other => panic!("{other}"),
         }
     }

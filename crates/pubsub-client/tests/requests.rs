@@ -304,3 +304,13 @@ async fn what_a_protocol_has_no_words_for_is_said() {
     let history = client.history("c", HistoryQuery::default()).await;
     assert!(matches!(history, Err(RequestError::Protocol(ProtocolError::NotSupported("history")))), "{history:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_time_limit_may_be_as_long_as_there_are_numbers() {
+    let (client, _mock, mut peer) = connected(config()).await;
+    let (answer, ()) = tokio::join!(client.request_with_timeout::<_, u32>("m", &1, Duration::MAX), async {
+        let id = peer.command().await.unwrap().id;
+        peer.answer(id, rpc_data("2")).await;
+    });
+    assert_eq!(answer.unwrap(), 2);
+}
