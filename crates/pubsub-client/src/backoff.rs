@@ -32,6 +32,14 @@ pub struct Backoff {
 
 impl Backoff {
     /// The longest that attempt `attempt` may wait. Attempt 0 is taken for 1.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use pubsub_client::Backoff;
+    /// let backoff = Backoff { initial: Duration::from_secs(1), max: Duration::from_secs(30), factor: 2.0, jitter: 1.0 };
+    /// assert_eq!(backoff.ceiling(4), Duration::from_secs(8));
+    /// assert_eq!(backoff.ceiling(9), Duration::from_secs(30));
+    /// ```
     #[must_use]
     pub fn ceiling(&self, attempt: u32) -> Duration {
         let doublings = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
@@ -41,6 +49,14 @@ impl Backoff {
     }
 
     /// How long attempt `attempt` waits. `chance` is a number in `[0, 1)`, fresh for each call.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use pubsub_client::Backoff;
+    /// let backoff = Backoff { initial: Duration::from_secs(1), max: Duration::from_secs(30), factor: 2.0, jitter: 1.0 };
+    /// assert_eq!(backoff.delay(4, 0.0), Duration::ZERO);
+    /// assert_eq!(backoff.delay(4, 0.5), Duration::from_secs(4));
+    /// ```
     #[must_use]
     pub fn delay(&self, attempt: u32, chance: f64) -> Duration {
         let ceiling = self.ceiling(attempt);

@@ -11,6 +11,16 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// When a breaker opens and for how long.
+///
+/// ```
+/// use std::time::Duration;
+/// use pubsub_client::{BreakerConfig, ClientConfig};
+///
+/// let breaker = BreakerConfig { failures_max: 3, open_for: Duration::from_secs(30) };
+/// let config = ClientConfig::builder("ws://127.0.0.1:8000/connection/websocket").breaker(breaker).build()?;
+/// # let _ = config;
+/// # Ok::<(), pubsub_client::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerConfig {
     /// Failures in a row that open it. At least 1.
@@ -28,6 +38,13 @@ impl Default for BreakerConfig {
 }
 
 /// What a breaker lets through.
+///
+/// ```
+/// use pubsub_client::{BreakerState, CircuitBreaker};
+///
+/// assert_eq!(CircuitBreaker::new(Default::default()).state(), BreakerState::Closed);
+/// assert_eq!(BreakerState::HalfOpen.to_string(), "half-open");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BreakerState {
     /// Everybody.
@@ -49,6 +66,16 @@ impl fmt::Display for BreakerState {
 }
 
 /// The answer to "may I try?".
+///
+/// ```
+/// use pubsub_client::{Admission, CircuitBreaker};
+/// use tokio::time::Instant;
+///
+/// match CircuitBreaker::new(Default::default()).ask(Instant::now()) {
+///     Admission::Go(permit) => permit.succeeded(),
+///     Admission::Wait(until) => println!("not before {until:?}"),
+/// }
+/// ```
 #[derive(Debug)]
 pub enum Admission {
     /// Yes. Say how it went through the permit.
@@ -101,6 +128,14 @@ enum Inner {
 
 impl CircuitBreaker {
     /// A closed breaker.
+    ///
+    /// ```
+    /// use pubsub_client::{BreakerConfig, CircuitBreaker};
+    ///
+    /// let breaker = CircuitBreaker::new(BreakerConfig::default());
+    /// let the_same = breaker.clone();
+    /// # let _ = the_same;
+    /// ```
     #[must_use]
     pub fn new(config: BreakerConfig) -> Self {
         let inner = Mutex::new(Inner::Closed { failures: 0 });
@@ -108,18 +143,41 @@ impl CircuitBreaker {
     }
 
     /// What it lets through now.
+    ///
+    /// ```
+    /// use pubsub_client::{BreakerState, CircuitBreaker};
+    ///
+    /// assert_eq!(CircuitBreaker::new(Default::default()).state(), BreakerState::Closed);
+    /// ```
     #[must_use]
     pub fn state(&self) -> BreakerState {
         *self.shared.state.borrow()
     }
 
     /// Follows its state. States that last no time at all may be skipped.
+    ///
+    /// ```no_run
+    /// # async fn example(breaker: pubsub_client::CircuitBreaker) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut state = breaker.watch();
+    /// while state.changed().await.is_ok() {
+    ///     println!("the breaker is {}", *state.borrow_and_update());
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<BreakerState> {
         self.shared.state.subscribe()
     }
 
     /// Whether an attempt may be made at `now`. The first to ask after the open time becomes the probe.
+    ///
+    /// ```
+    /// use pubsub_client::{Admission, CircuitBreaker};
+    /// use tokio::time::Instant;
+    ///
+    /// let breaker = CircuitBreaker::new(Default::default());
+    /// assert!(matches!(breaker.ask(Instant::now()), Admission::Go(_)));
+    /// ```
     #[must_use]
     pub fn ask(&self, now: Instant) -> Admission {
         let mut inner = self.shared.lock();
@@ -160,6 +218,18 @@ impl Shared {
 }
 
 /// Leave to make one attempt. Dropped without a word it counts as not made: a probe's place is free again at once.
+///
+/// ```
+/// use pubsub_client::{Admission, CircuitBreaker};
+/// use tokio::time::Instant;
+///
+/// let breaker = CircuitBreaker::new(Default::default());
+/// let Admission::Go(permit) = breaker.ask(Instant::now()) else { panic!("it is closed") };
+/// match std::net::TcpStream::connect("127.0.0.1:8000") {
+///     Ok(_) => permit.succeeded(),
+///     Err(_) => permit.failed(Instant::now()),
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use = "say how the attempt went"]
 pub struct Permit {
@@ -170,12 +240,36 @@ pub struct Permit {
 
 impl Permit {
     /// Whether this attempt is the probe of an open breaker.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pubsub_client::{Admission, BreakerConfig, CircuitBreaker};
+    /// use tokio::time::Instant;
+    ///
+    /// let (now, open_for) = (Instant::now(), Duration::from_secs(5));
+    /// let breaker = CircuitBreaker::new(BreakerConfig { failures_max: 1, open_for });
+    /// let Admission::Go(first) = breaker.ask(now) else { panic!("it is closed") };
+    /// assert!(!first.is_probe());
+    /// first.failed(now);
+    /// let Admission::Go(second) = breaker.ask(now + open_for) else { panic!("a probe is due") };
+    /// assert!(second.is_probe());
+    /// ```
     #[must_use]
     pub fn is_probe(&self) -> bool {
         self.probe
     }
 
     /// It worked: the breaker closes, all failures are forgotten.
+    ///
+    /// ```
+    /// use pubsub_client::{Admission, BreakerState, CircuitBreaker};
+    /// use tokio::time::Instant;
+    ///
+    /// let breaker = CircuitBreaker::new(Default::default());
+    /// let Admission::Go(permit) = breaker.ask(Instant::now()) else { panic!("it is closed") };
+    /// permit.succeeded();
+    /// assert_eq!(breaker.state(), BreakerState::Closed);
+    /// ```
     pub fn succeeded(mut self) {
         self.reported = true;
         let mut inner = self.breaker.shared.lock();
@@ -184,6 +278,16 @@ impl Permit {
     }
 
     /// It failed at `now`.
+    ///
+    /// ```
+    /// use pubsub_client::{Admission, BreakerConfig, BreakerState, CircuitBreaker};
+    /// use tokio::time::Instant;
+    ///
+    /// let breaker = CircuitBreaker::new(BreakerConfig { failures_max: 1, ..Default::default() });
+    /// let Admission::Go(permit) = breaker.ask(Instant::now()) else { panic!("it is closed") };
+    /// permit.failed(Instant::now());
+    /// assert_eq!(breaker.state(), BreakerState::Open);
+    /// ```
     pub fn failed(mut self, now: Instant) {
         self.reported = true;
         let shared = &self.breaker.shared;

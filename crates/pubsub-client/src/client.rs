@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::breaker::CircuitBreaker;
 use crate::chance::Seed;
-use crate::config::ClientConfig;
+use crate::config::{ClientConfig, DURATION_MAX};
 use crate::connection::Connection;
 use crate::connector::{AnyConnector, Connector, Target};
 use crate::error::{
@@ -69,6 +69,16 @@ impl Drop for Handle {
 }
 
 /// Puts a client together; see [`Client::builder`].
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use pubsub_client::{CentrifugeHandler, Client, ClientConfig};
+///
+/// let config = ClientConfig::builder("ws://127.0.0.1:8000/connection/websocket").build()?;
+/// let client = Client::builder(config).handler(CentrifugeHandler::default().name("prices")).connect().await?;
+/// # let _ = client;
+/// # Ok(()) }
+/// ```
 pub struct ClientBuilder<C = AnyConnector, H = CentrifugeHandler> {
     config: ClientConfig,
     connector: C,
@@ -78,6 +88,16 @@ pub struct ClientBuilder<C = AnyConnector, H = CentrifugeHandler> {
 
 impl<C: Connector, H: ProtocolHandler> ClientBuilder<C, H> {
     /// Where bytes come from. Default: TCP, and no TLS ([`AnyConnector::plain`]).
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pubsub_client::{Client, ClientConfig, TcpConnector};
+    ///
+    /// let config = ClientConfig::builder("ws://127.0.0.1:8000/connection/websocket").build()?;
+    /// let client = Client::builder(config).connector(TcpConnector::default()).connect().await?;
+    /// # let _ = client;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn connector<D: Connector>(self, connector: D) -> ClientBuilder<D, H> {
         let Self { config, handler, breaker, .. } = self;
@@ -85,6 +105,16 @@ impl<C: Connector, H: ProtocolHandler> ClientBuilder<C, H> {
     }
 
     /// What they mean. Default: [`CentrifugeHandler`].
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pubsub_client::{Client, ClientConfig, JsonHandler};
+    ///
+    /// let config = ClientConfig::builder("ws://127.0.0.1:8000/connection/websocket").build()?;
+    /// let client = Client::builder(config).handler(JsonHandler::default()).connect().await?;
+    /// # let _ = client;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn handler<I: ProtocolHandler>(self, handler: I) -> ClientBuilder<C, I> {
         let Self { config, connector, breaker, .. } = self;
@@ -92,6 +122,17 @@ impl<C: Connector, H: ProtocolHandler> ClientBuilder<C, H> {
     }
 
     /// A circuit breaker that this client shares with others. Default: one of its own, if the settings ask for one.
+    ///
+    /// ```no_run
+    /// # async fn example(config: pubsub_client::ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
+    /// use pubsub_client::{BreakerConfig, CircuitBreaker, Client};
+    ///
+    /// let breaker = CircuitBreaker::new(BreakerConfig::default());
+    /// let one = Client::builder(config.clone()).breaker(breaker.clone()).start()?;
+    /// let other = Client::builder(config).breaker(breaker).start()?;
+    /// # let _ = (one, other);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn breaker(mut self, breaker: CircuitBreaker) -> Self {
         self.breaker = Some(breaker);
@@ -99,6 +140,17 @@ impl<C: Connector, H: ProtocolHandler> ClientBuilder<C, H> {
     }
 
     /// Begins to connect, and returns at once. Needs a tokio runtime.
+    ///
+    /// ```no_run
+    /// # async fn example(config: pubsub_client::ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
+    /// use pubsub_client::{Client, SubscribeOptions};
+    ///
+    /// let client = Client::builder(config).start()?;
+    /// // Kept until there is a connection, however long that takes.
+    /// let news = client.try_subscribe("news", &SubscribeOptions::default())?;
+    /// # let _ = news;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`ConnectError::Config`] when the settings cannot work.
@@ -119,6 +171,13 @@ impl<C: Connector, H: ProtocolHandler> ClientBuilder<C, H> {
 
     /// Connects, and returns when the session is open. Without a limit of attempts that may be never.
     ///
+    /// ```no_run
+    /// # async fn example(config: pubsub_client::ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
+    /// let client = pubsub_client::Client::builder(config).connect().await?;
+    /// assert!(client.is_connected());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`ConnectError::Config`], or [`ConnectError::Closed`] when the client has given up: the server said to stay away,
     /// or the attempts are exhausted.
@@ -131,6 +190,16 @@ impl<C: Connector, H: ProtocolHandler> ClientBuilder<C, H> {
 
 impl Client {
     /// Begins with TCP and the Centrifuge protocol.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pubsub_client::{Client, ClientConfig};
+    ///
+    /// let config = ClientConfig::builder("ws://127.0.0.1:8000/connection/websocket").build()?;
+    /// let client = Client::builder(config).start()?;
+    /// # let _ = client;
+    /// # Ok(()) }
+    /// ```
     pub fn builder(config: ClientConfig) -> ClientBuilder {
         ClientBuilder {
             config,
@@ -141,6 +210,16 @@ impl Client {
     }
 
     /// Connects over TCP with the Centrifuge protocol, and returns when the session is open.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pubsub_client::{Client, ClientConfig};
+    ///
+    /// let config = ClientConfig::builder("ws://127.0.0.1:8000/connection/websocket").build()?;
+    /// let client = Client::connect(config).await?;
+    /// # let _ = client;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`ClientBuilder::connect`].
@@ -155,24 +234,54 @@ impl Client {
     // -- State
 
     /// Whether requests are sent at once: the session is open.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// if !client.is_connected() {
+    ///     println!("requests wait, at most the request timeout");
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.state().is_ready()
     }
 
     /// Where the connection stands.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// println!("{}", client.state());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn state(&self) -> ConnectionState {
         *self.shared().state.borrow()
     }
 
     /// Follows the state. States that last no time at all may be skipped.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut state = client.watch_state();
+    /// while state.changed().await.is_ok() {
+    ///     println!("{}", *state.borrow_and_update());
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn watch_state(&self) -> watch::Receiver<ConnectionState> {
         self.shared().state.subscribe()
     }
 
     /// Waits until the session is open.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// client.ready().await?;
+    /// println!("{:?}", client.session());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`ConnectError::Closed`] when the client has ended for good.
@@ -186,6 +295,12 @@ impl Client {
     }
 
     /// Waits until the client has ended, and says why.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// println!("ended: {}", client.closed().await);
+    /// # Ok(()) }
+    /// ```
     pub async fn closed(&self) -> CloseReason {
         let mut state = self.watch_state();
         // The sender lives as long as this handle.
@@ -194,24 +309,55 @@ impl Client {
     }
 
     /// Why the client has ended, if it has.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// if let Some(reason) = client.close_reason() {
+    ///     println!("ended: {reason}");
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.shared().closed().cloned()
     }
 
     /// Why the connection was lost, or could not be made, the last time.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// if let Some(reason) = client.last_loss() {
+    ///     println!("the last time: {reason}");
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn last_loss(&self) -> Option<CloseReason> {
         self.shared().last_loss()
     }
 
     /// The open session: the server's name for this connection, its version, its ping interval. `None`: not connected.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// if let Some(session) = client.session() {
+    ///     println!("connected as {} to version {}", session.client, session.version);
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn session(&self) -> Option<Session> {
         self.shared().session()
     }
 
     /// What the client has done so far.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let stats = client.stats();
+    /// println!("{} connections, {} requests wait", stats.connections, stats.pending_requests);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn stats(&self) -> ClientStats {
         self.shared().stats()
@@ -243,6 +389,15 @@ impl Client {
 
     /// The same with a time limit of its own.
     ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// let report: String = client.request_with_timeout("report", &2026, Duration::from_secs(60)).await?;
+    /// # let _ = report;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`request`](Self::request).
     pub async fn request_with_timeout<R, T>(
@@ -267,6 +422,15 @@ impl Client {
 
     /// Calls a method with data that is JSON already, and returns the answer unread.
     ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use pubsub_client::Payload;
+    ///
+    /// let answer = client.request_raw("sum", Some(Payload::from_json("[1, 2]")?)).await?;
+    /// println!("{answer:?}");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`request`](Self::request).
     pub async fn request_raw(&self, method: &str, params: Option<Payload>) -> Result<Option<Payload>, RequestError> {
@@ -279,6 +443,12 @@ impl Client {
 
     /// Publishes `data`, as JSON.
     ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// client.publish("news", &serde_json::json!({"title": "hello"})).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`PublishError::OutcomeUnknown`] when the connection was lost before the answer: it may have been published or
     /// not, and is never sent again by itself. See [`publish_idempotent`](Self::publish_idempotent).
@@ -289,6 +459,14 @@ impl Client {
 
     /// Publishes data that is JSON already.
     ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use pubsub_client::Payload;
+    ///
+    /// client.publish_raw("news", Payload::from_json(r#"{"title": "hello"}"#)?).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`publish`](Self::publish).
     pub async fn publish_raw(&self, topic: impl Into<Topic>, data: Payload) -> Result<(), PublishError> {
@@ -297,6 +475,16 @@ impl Client {
 
     /// Publishes with a key that makes a repetition harmless: if the connection is lost before the answer it is sent
     /// again on the next, until the request timeout.
+    ///
+    /// ```no_run
+    /// # async fn example(config: pubsub_client::ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
+    /// use pubsub_client::{CentrifugeHandler, Client, Payload};
+    ///
+    /// let handler = CentrifugeHandler::default().server_honours_idempotency_keys(true);
+    /// let client = Client::builder(config).handler(handler).connect().await?;
+    /// client.publish_idempotent("orders", Payload::to_json(&17)?, "order-17").await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`PublishError::IdempotencyNotSupported`] unless the protocol handler says that the server honours keys;
@@ -350,6 +538,14 @@ impl Client {
 
     /// Asks who is in a topic, by connection. Asked again if the connection is lost before the answer.
     ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// for (connection, info) in client.presence("news").await? {
+    ///     println!("{connection} of {}", info.user);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`request`](Self::request).
     pub async fn presence(&self, topic: impl Into<Topic>) -> Result<BTreeMap<String, ClientInfo>, RequestError> {
@@ -360,6 +556,13 @@ impl Client {
     }
 
     /// Asks how many are in a topic. Asked again if the connection is lost before the answer.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let stats = client.presence_stats("news").await?;
+    /// println!("{} connections of {} users", stats.num_clients, stats.num_users);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`request`](Self::request).
@@ -374,7 +577,7 @@ impl Client {
         let shared = self.shared();
         shared.check_open().map_err(RequestError::ConnectionClosed)?;
         let id = shared.ids.next();
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + timeout.min(DURATION_MAX);
         let answer = shared.pending.add(id.clone(), Arc::new(call), deadline, timeout, repeatable)?;
         let _guard = WithdrawOnDrop { shared, id: &id };
         if let Err(limit) = shared.inbox.push(Command::Request(id.clone())) {
@@ -387,6 +590,12 @@ impl Client {
 
     /// Gives the connection a message that wants no answer: JSON already, written as the protocol writes such messages.
     /// It is sent when there is a connection, once; nothing tells whether it arrived.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// client.send(pubsub_client::Payload::from_json("[1, 2]")?)?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`SendError::CapacityExceeded`] when `command_capacity` commands wait; [`SendError::ConnectionClosed`].
@@ -401,6 +610,12 @@ impl Client {
 
     /// The same with anything that can be written as JSON.
     ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// client.send_json(&serde_json::json!({"typing": true}))?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`send`](Self::send), and [`SendError::Encode`].
     pub fn send_json<T: Serialize + ?Sized>(&self, data: &T) -> Result<(), SendError> {
@@ -411,6 +626,13 @@ impl Client {
 
     /// Subscribes, and returns when the subscription is in force.
     ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut news = client.subscribe("news").await?;
+    /// println!("{:?}", news.next().await);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`SubscribeError`]: refused, not confirmed within the request timeout, or the client has ended.
     pub async fn subscribe(&self, topic: impl Into<Topic>) -> Result<Subscription, SubscribeError> {
@@ -418,6 +640,15 @@ impl Client {
     }
 
     /// The same with options.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use pubsub_client::SubscribeOptions;
+    ///
+    /// let room = client.subscribe_with("room", SubscribeOptions::default().join_leave(true)).await?;
+    /// # let _ = room;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`subscribe`](Self::subscribe), and [`SubscribeError::OptionsDiffer`].
@@ -478,6 +709,15 @@ impl Client {
     /// [`Event::Subscribed`](crate::Event::Subscribed) or [`Event::Unsubscribed`](crate::Event::Unsubscribed). The
     /// interest lasts through losses of the connection, however long they last.
     ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use pubsub_client::SubscribeOptions;
+    ///
+    /// let mut news = client.try_subscribe("news", &SubscribeOptions::default())?;
+    /// println!("{:?}", news.next().await);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`SubscribeError::OptionsDiffer`], [`SubscribeError::ConnectionClosed`].
     pub fn try_subscribe(
@@ -501,6 +741,14 @@ impl Client {
 
     /// Ends a topic for all local subscribers: each reads what it has, then
     /// [`Event::Unsubscribed`](crate::Event::Unsubscribed). False: nobody was subscribed.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let news = client.subscribe("news").await?;
+    /// assert!(client.unsubscribe("news"));
+    /// # let _ = news;
+    /// # Ok(()) }
+    /// ```
     pub fn unsubscribe(&self, topic: impl Into<Topic>) -> bool {
         let (topic, shared) = (topic.into(), self.shared());
         let known = shared.registry.unsubscribe(&topic);
@@ -511,6 +759,13 @@ impl Client {
     }
 
     /// Messages that the server sends to this connection alone. The latest call gets them.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut messages = client.messages();
+    /// println!("{:?}", messages.next().await);
+    /// # Ok(()) }
+    /// ```
     pub fn messages(&self) -> Messages {
         let mailbox = Arc::new(Mailbox::new(self.shared().config.subscription_capacity));
         self.shared().set_messages(Some(mailbox.clone()));
@@ -524,6 +779,13 @@ impl Client {
 
     /// Closes: what is queued is sent, then a close frame; returns when the server has answered it, or the close timeout
     /// is over. Requests without an answer fail, subscriptions end. Everything that is asked later is refused.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// client.close().await;
+    /// assert!(client.close_reason().is_some());
+    /// # Ok(()) }
+    /// ```
     pub async fn close(&self) {
         self.shared().start_close();
         self.closed().await;
@@ -538,6 +800,15 @@ impl fmt::Debug for Client {
 }
 
 /// Kept publications of a topic.
+///
+/// ```no_run
+/// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use pubsub_client::HistoryQuery;
+///
+/// let history = client.history("news", HistoryQuery { limit: -1, ..Default::default() }).await?;
+/// println!("the stream stands at {}, {} are kept", history.position, history.publications.len());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct History {

@@ -11,6 +11,14 @@ use crate::connector::Target;
 use crate::token::TokenSource;
 
 /// How the client finds out that its peer is gone, where the peer sends no pings of its own.
+///
+/// ```
+/// use pubsub_client::{ClientConfig, PingKind};
+///
+/// let config = ClientConfig::builder("ws://127.0.0.1:9000/").ping_kind(PingKind::Protocol).build()?;
+/// # let _ = config;
+/// # Ok::<(), pubsub_client::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PingKind {
@@ -23,7 +31,7 @@ pub enum PingKind {
 }
 
 macro_rules! settings {
-    ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr;)+) => {
+    ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr, as in $example:expr;)+) => {
         /// Settings of a client.
         ///
         /// ```
@@ -42,11 +50,21 @@ macro_rules! settings {
         pub struct ClientConfig {
             /// Where to: `ws://` or `wss://`, host, optional port (80 and 443 by default), path and query.
             pub url: String,
-            $($(#[$doc])* pub $name: $type,)+
+            $($(#[$doc])*
+            #[doc = concat!("\n\nDefault: `", stringify!($default), "`.")]
+            pub $name: $type,)+
         }
 
         impl ClientConfig {
             /// All defaults. [`validate`](Self::validate) looks at the URL.
+            ///
+            /// ```
+            /// # use pubsub_client::ClientConfig;
+            /// let mut config = ClientConfig::new("ws://127.0.0.1:8000/connection/websocket");
+            /// config.seed = Some(7);
+            /// config.validate()?;
+            /// # Ok::<(), pubsub_client::ConfigError>(())
+            /// ```
             pub fn new(url: impl Into<String>) -> Self {
                 Self { url: url.into(), $($name: $default,)+ }
             }
@@ -54,6 +72,12 @@ macro_rules! settings {
 
         impl ClientConfigBuilder {
             $($(#[$doc])*
+            #[doc = concat!(
+                "\n\nDefault: `", stringify!($default), "`.\n\n```\n# use std::time::Duration;\n# use pubsub_client::*;\n",
+                "let config = ClientConfig::builder(\"ws://127.0.0.1:8000/connection/websocket\")\n    .",
+                stringify!($name), "(", stringify!($example), ")\n    .build()?;\n",
+                "# let _ = config;\n# Ok::<(), ConfigError>(())\n```",
+            )]
             #[must_use]
             pub fn $name(mut self, $name: impl Into<$type>) -> Self {
                 self.0.$name = $name.into();
@@ -65,70 +89,85 @@ macro_rules! settings {
 
 settings! {
     /// Ceiling of the first reconnect attempt's delay. 500 ms spreads a herd of 10,000 to 20 connects a millisecond.
-    reconnect_initial_delay: Duration = Duration::from_millis(500);
+    reconnect_initial_delay: Duration = Duration::from_millis(500), as in Duration::from_secs(1);
     /// Ceiling of every reconnect delay. The longest a client stays away from a server that is back.
-    reconnect_max_delay: Duration = Duration::from_secs(20);
+    reconnect_max_delay: Duration = Duration::from_secs(20), as in Duration::from_secs(60);
     /// By how much the ceiling grows with each attempt. At least 1.
-    reconnect_factor: f64 = 2.0;
+    reconnect_factor: f64 = 2.0, as in 1.5;
     /// Share of a delay that is left to chance: 0 (none) to 1 (full jitter). Less than 1 keeps herds in step.
-    reconnect_jitter: f64 = 1.0;
+    reconnect_jitter: f64 = 1.0, as in 0.5;
     /// Attempts in a row, the first included, before the client gives up for good. `None`: it never does.
-    reconnect_attempts_max: Option<u32> = None;
+    reconnect_attempts_max: Option<u32> = None, as in 10_u32;
     /// The client's own circuit breaker. `None`: none, unless one is shared through
     /// [`ClientBuilder::breaker`](crate::ClientBuilder::breaker).
-    breaker: Option<BreakerConfig> = None;
+    breaker: Option<BreakerConfig> = None, as in BreakerConfig::default();
 
     /// How often the client pings, where the server does not. Zero: never. 25 s is below the idle limit of usual
     /// proxies (60 s) even if one ping is lost.
-    ping_interval: Duration = Duration::from_secs(25);
+    ping_interval: Duration = Duration::from_secs(25), as in Duration::from_secs(55);
     /// How long a pong may take; also how late the server's own ping may be. Then the connection counts as dead.
-    pong_timeout: Duration = Duration::from_secs(10);
+    pong_timeout: Duration = Duration::from_secs(10), as in Duration::from_secs(5);
     /// What the client's pings are.
-    ping_kind: PingKind = PingKind::WebSocket;
+    ping_kind: PingKind = PingKind::WebSocket, as in PingKind::Protocol;
 
     /// How long an answer may take, from the call on, time in the queue included.
-    request_timeout: Duration = Duration::from_secs(5);
+    request_timeout: Duration = Duration::from_secs(5), as in Duration::from_secs(2);
     /// Requests that may be without an answer at one time; more are refused. Each costs about 400 bytes.
-    pending_requests_max: usize = 1_024;
+    pending_requests_max: usize = 1_024, as in 64_usize;
     /// Least time between two searches for requests that are out of time: a timeout is told at most this much late,
     /// and only where another came just before it.
-    cleanup_interval: Duration = Duration::from_millis(100);
+    cleanup_interval: Duration = Duration::from_millis(100), as in Duration::from_millis(50);
 
     /// Events that one local subscriber may leave unread. Beyond that see [`Overflow`](crate::Overflow). At least 2.
     /// More than the server recovers at once (300 by default), so that one recovery fits.
-    subscription_capacity: usize = 1_024;
+    subscription_capacity: usize = 1_024, as in 64_usize;
     /// Requests and messages that may wait to be sent, above all while there is no connection; more are refused.
-    command_capacity: usize = 1_024;
+    command_capacity: usize = 1_024, as in 64_usize;
     /// Topics that are subscribed before the answers are waited for: what a reconnect asks of the server at once.
-    subscribe_batch: usize = 256;
+    subscribe_batch: usize = 256, as in 16_usize;
 
     /// How long one attempt may take, from opening the transport to the end of authentication.
-    connect_timeout: Duration = Duration::from_secs(10);
+    connect_timeout: Duration = Duration::from_secs(10), as in Duration::from_secs(3);
     /// Whether to authenticate right after the upgrade. Protocols that demand a first message (Centrifuge) demand this.
-    auth_on_connect: bool = true;
+    auth_on_connect: bool = true, as in false;
     /// The longest message the server may send, in bytes. A longer one ends the connection (1009). Centrifuge servers
     /// join several replies in a message, and a recovery may come to hundreds of publications.
-    message_bytes_max: usize = 4 * 1_024 * 1_024;
+    message_bytes_max: usize = 4 * 1_024 * 1_024, as in 64 * 1_024_usize;
     /// How long a graceful close may take before the transport is dropped.
-    close_timeout: Duration = Duration::from_secs(5);
+    close_timeout: Duration = Duration::from_secs(5), as in Duration::from_secs(1);
 
     /// The connection's token.
-    token: TokenSource = TokenSource::None;
+    token: TokenSource = TokenSource::None, as in "eyJhbGciOi…";
     /// Application data for the server, sent with the credentials.
-    connect_data: Option<Payload> = None;
+    connect_data: Option<Payload> = None, as in Payload::from_bytes(b"[1, 2]");
     /// Headers of the upgrade request, besides those of the handshake itself.
-    headers: Vec<(String, String)> = Vec::new();
+    headers: Vec<(String, String)> = Vec::new(), as in vec![("X-Tenant".to_owned(), "blue".to_owned())];
     /// Seed of all chance in the client: delays, masks, ids. `None`: one from the operating system. With a seed, ids
     /// count their time from the start of the client rather than from 1970, so that two runs are alike.
-    seed: Option<u64> = None;
+    seed: Option<u64> = None, as in 7_u64;
 }
 
 /// Sets what differs from the defaults; see [`ClientConfig::builder`].
+///
+/// ```
+/// use pubsub_client::ClientConfig;
+///
+/// let builder = ClientConfig::builder("ws://127.0.0.1:8000/connection/websocket");
+/// let (one, other) = (builder.clone().seed(1u64).build()?, builder.seed(2u64).build()?);
+/// assert_ne!(one.seed, other.seed);
+/// # Ok::<(), pubsub_client::ConfigError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ClientConfigBuilder(ClientConfig);
 
 impl ClientConfigBuilder {
     /// The settings, if they can work.
+    ///
+    /// ```
+    /// # use pubsub_client::ClientConfig;
+    /// assert!(ClientConfig::builder("ws://127.0.0.1:8000/").build().is_ok());
+    /// assert!(ClientConfig::builder("http://127.0.0.1:8000/").build().is_err());
+    /// ```
     ///
     /// # Errors
     /// [`ConfigError`] with everything that is wrong.
@@ -140,11 +179,25 @@ impl ClientConfigBuilder {
 
 impl ClientConfig {
     /// Begins with the defaults.
+    ///
+    /// ```
+    /// # use pubsub_client::ClientConfig;
+    /// let config = ClientConfig::builder("ws://127.0.0.1:8000/connection/websocket").command_capacity(64usize).build()?;
+    /// assert_eq!(config.command_capacity, 64);
+    /// # Ok::<(), pubsub_client::ConfigError>(())
+    /// ```
     pub fn builder(url: impl Into<String>) -> ClientConfigBuilder {
         ClientConfigBuilder(Self::new(url))
     }
 
     /// The reconnect delays.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use pubsub_client::ClientConfig;
+    /// let backoff = ClientConfig::new("ws://127.0.0.1:8000/").backoff();
+    /// assert_eq!((backoff.ceiling(1), backoff.ceiling(3)), (Duration::from_millis(500), Duration::from_secs(2)));
+    /// ```
     #[must_use]
     pub fn backoff(&self) -> Backoff {
         Backoff {
@@ -157,6 +210,13 @@ impl ClientConfig {
 
     /// Looks for settings that cannot work, each by itself and all against each other.
     ///
+    /// ```
+    /// # use pubsub_client::ClientConfig;
+    /// let mut config = ClientConfig::new("ftp://example.org");
+    /// config.reconnect_jitter = 7.0;
+    /// assert_eq!(config.validate().unwrap_err().problems.len(), 2);
+    /// ```
+    ///
     /// # Errors
     /// [`ConfigError`] with every problem, not only the first.
     pub fn validate(&self) -> Result<(), ConfigError> {
@@ -167,10 +227,10 @@ impl ClientConfig {
         self.validate_reconnect(&mut problems);
         self.validate_heartbeat(&mut problems);
 
-        problems.above_zero("request_timeout", self.request_timeout);
-        problems.above_zero("connect_timeout", self.connect_timeout);
-        problems.above_zero("close_timeout", self.close_timeout);
-        problems.above_zero("cleanup_interval", self.cleanup_interval);
+        problems.duration("request_timeout", self.request_timeout);
+        problems.duration("connect_timeout", self.connect_timeout);
+        problems.duration("close_timeout", self.close_timeout);
+        problems.duration("cleanup_interval", self.cleanup_interval);
         if self.cleanup_interval > self.request_timeout {
             problems.add(
                 "cleanup_interval",
@@ -202,7 +262,8 @@ impl ClientConfig {
     }
 
     fn validate_reconnect(&self, problems: &mut Problems) {
-        problems.above_zero("reconnect_initial_delay", self.reconnect_initial_delay);
+        problems.duration("reconnect_initial_delay", self.reconnect_initial_delay);
+        problems.at_most_a_year("reconnect_max_delay", self.reconnect_max_delay);
         if self.reconnect_max_delay < self.reconnect_initial_delay {
             problems.add(
                 "reconnect_max_delay",
@@ -223,12 +284,13 @@ impl ClientConfig {
             if breaker.failures_max == 0 {
                 problems.add("breaker.failures_max", 0, "must be at least 1".to_owned());
             }
-            problems.above_zero("breaker.open_for", breaker.open_for);
+            problems.duration("breaker.open_for", breaker.open_for);
         }
     }
 
     fn validate_heartbeat(&self, problems: &mut Problems) {
-        problems.above_zero("pong_timeout", self.pong_timeout);
+        problems.duration("pong_timeout", self.pong_timeout);
+        problems.at_most_a_year("ping_interval", self.ping_interval);
         if !self.ping_interval.is_zero() && self.pong_timeout >= self.ping_interval {
             problems.add(
                 "pong_timeout",
@@ -238,6 +300,9 @@ impl ClientConfig {
         }
     }
 }
+
+/// The longest that anything may take. Longer means for ever, and a moment so far away cannot be reckoned with.
+pub(crate) const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// Headers that the upgrade request brings itself.
 const RESERVED_HEADERS: [&str; 7] = [
@@ -257,14 +322,28 @@ impl Problems {
         self.0.push(ConfigProblem { field, value: value.to_string(), problem });
     }
 
-    fn above_zero(&mut self, field: &'static str, value: Duration) {
+    fn duration(&mut self, field: &'static str, value: Duration) {
         if value.is_zero() {
             self.add(field, "0s", "must be above zero".to_owned());
+        }
+        self.at_most_a_year(field, value);
+    }
+
+    fn at_most_a_year(&mut self, field: &'static str, value: Duration) {
+        if value > DURATION_MAX {
+            self.add(field, format_args!("{value:?}"), "must be at most 365 days".to_owned());
         }
     }
 }
 
 /// One thing that is wrong with a [`ClientConfig`].
+///
+/// ```
+/// # use pubsub_client::ClientConfig;
+/// let error = ClientConfig::builder("ws://127.0.0.1:8000/").command_capacity(0usize).build().unwrap_err();
+/// let problem = &error.problems[0];
+/// assert_eq!((problem.field, &*problem.value, &*problem.problem), ("command_capacity", "0", "must be at least 1"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConfigProblem {
@@ -277,6 +356,12 @@ pub struct ConfigProblem {
 }
 
 /// Everything that is wrong with a [`ClientConfig`].
+///
+/// ```
+/// # use pubsub_client::ClientConfig;
+/// let error = ClientConfig::builder("ws://127.0.0.1:8000/").command_capacity(0usize).build().unwrap_err();
+/// assert_eq!(error.to_string(), "the client's settings cannot work: command_capacity = 0: must be at least 1");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConfigError {
@@ -379,6 +464,27 @@ mod tests {
         let fields: Vec<_> = error.problems.iter().map(|problem| problem.field).collect();
         assert_eq!(fields, ["url", "reconnect_factor", "reconnect_jitter", "command_capacity"]);
         assert!(error.to_string().contains("reconnect_jitter = 7: must be a number from 0 to 1; command_capacity = 0"));
+    }
+
+    #[test]
+    fn no_duration_is_so_long_that_its_end_cannot_be_reckoned() {
+        let found = problems(|c| {
+            for duration in [
+                &mut c.reconnect_initial_delay,
+                &mut c.reconnect_max_delay,
+                &mut c.ping_interval,
+                &mut c.pong_timeout,
+                &mut c.request_timeout,
+                &mut c.connect_timeout,
+                &mut c.close_timeout,
+                &mut c.cleanup_interval,
+            ] {
+                *duration = Duration::MAX;
+            }
+            c.pong_timeout -= Duration::from_nanos(1);
+            c.breaker = Some(BreakerConfig { open_for: Duration::MAX, ..BreakerConfig::default() });
+        });
+        assert_eq!(found.len(), 9, "{found:?}");
     }
 
     #[test]

@@ -50,6 +50,18 @@ pub trait Connector: Send + Sync + 'static {
 
     /// Opens a stream. `attempt` counts all attempts in the client's life, from 1: a seeded wrapper draws by it.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// use pubsub_client::{Connector, Target, TcpConnector};
+    ///
+    /// let target = Target::parse("ws://127.0.0.1:8000/connection/websocket").unwrap();
+    /// match TcpConnector::default().connect(&target, 1).await {
+    ///     Ok(stream) => println!("connected to {:?}", stream.peer_addr()),
+    ///     Err(error) => println!("cannot reach {target}: {error}"),
+    /// }
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Whatever the transport says. The client tries again, with back-off.
     fn connect(&self, target: &Target, attempt: u64) -> impl Future<Output = io::Result<Self::Stream>> + Send;
@@ -64,6 +76,13 @@ impl<C: Connector> Connector for std::sync::Arc<C> {
 }
 
 /// Where to, taken apart.
+///
+/// ```
+/// use pubsub_client::Target;
+///
+/// assert_eq!(Target::parse("ws://127.0.0.1:8000/connection/websocket")?.to_string(), "127.0.0.1:8000");
+/// # Ok::<(), pubsub_client::TargetError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Target {
@@ -78,6 +97,12 @@ pub struct Target {
 }
 
 /// A URL that no connection can be made to.
+///
+/// ```
+/// use pubsub_client::{Target, TargetError};
+///
+/// assert_eq!(Target::parse("http://localhost"), Err(TargetError::Scheme));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TargetError {
@@ -126,6 +151,13 @@ impl Target {
     }
 
     /// The value of the `Host` header: the port only where it is not the scheme's own.
+    ///
+    /// ```
+    /// # use pubsub_client::Target;
+    /// assert_eq!(Target::parse("ws://[::1]:8000/")?.host_header(), "[::1]:8000");
+    /// assert_eq!(Target::parse("wss://example.org/")?.host_header(), "example.org");
+    /// # Ok::<(), pubsub_client::TargetError>(())
+    /// ```
     #[must_use]
     pub fn host_header(&self) -> String {
         let bracketed = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };

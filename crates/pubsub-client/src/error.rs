@@ -13,6 +13,12 @@ use crate::ids::{RequestId, Topic};
 use crate::token::TokenError;
 
 /// The server's refusal, in any protocol.
+///
+/// ```
+/// use pubsub_client::ServerError;
+///
+/// assert_eq!(ServerError::new(103, "permission denied").to_string(), "103: permission denied");
+/// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{code}: {message}")]
 #[non_exhaustive]
@@ -29,6 +35,12 @@ pub struct ServerError {
 
 impl ServerError {
     /// A final refusal.
+    ///
+    /// ```
+    /// # use pubsub_client::ServerError;
+    /// let error = ServerError::new(103, "permission denied");
+    /// assert!(!error.temporary && error.data.is_none());
+    /// ```
     pub fn new(code: i64, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), temporary: false, data: None }
     }
@@ -46,6 +58,11 @@ impl From<ErrorReply> for ServerError {
 }
 
 /// The peer said what the protocol does not allow, or we cannot say what the protocol has no words for.
+///
+/// ```
+/// # use pubsub_client::ProtocolError;
+/// assert_eq!(ProtocolError::NotSupported("history").to_string(), "the protocol has no history");
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProtocolError {
@@ -84,17 +101,40 @@ pub enum ProtocolError {
 
 impl ProtocolError {
     /// Something that cannot be read.
+    ///
+    /// ```
+    /// # use pubsub_client::ProtocolError;
+    /// let error = "x".parse::<u32>().map_err(ProtocolError::unreadable).unwrap_err();
+    /// assert_eq!(error.to_string(), "unreadable message: invalid digit found in string");
+    /// ```
     pub fn unreadable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Unreadable(Arc::from(source.into()))
     }
 
     /// Something that cannot be written.
+    ///
+    /// ```
+    /// # use pubsub_client::ProtocolError;
+    /// assert_eq!(ProtocolError::unwritable("not JSON").to_string(), "cannot be written: not JSON");
+    /// ```
     pub fn unwritable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Unwritable(Arc::from(source.into()))
     }
 }
 
 /// Why one attempt to connect failed.
+///
+/// ```no_run
+/// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use pubsub_client::{CloseReason, DialError};
+///
+/// match client.last_loss() {
+///     Some(CloseReason::Dial(DialError::Refused { status, retry_after, .. })) => println!("{status}, {retry_after:?}"),
+///     Some(CloseReason::Dial(DialError::Auth(error))) => println!("the credentials are refused: {error}"),
+///     other => println!("{other:?}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialError {
@@ -154,6 +194,18 @@ pub enum DialError {
 }
 
 /// Why a connection ended, for good or until the next attempt.
+///
+/// ```no_run
+/// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use pubsub_client::CloseReason;
+///
+/// match client.closed().await {
+///     CloseReason::Requested => println!("we closed it"),
+///     CloseReason::Server { code, reason } => println!("the server says to stay away: {code} {reason}"),
+///     other => println!("{other}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseReason {
@@ -205,6 +257,13 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// The code that events carry: the server's own, or 1006 where there was none.
+    ///
+    /// ```
+    /// # use pubsub_client::CloseReason;
+    /// let closed = CloseReason::Server { code: 3503, reason: "force disconnect".to_owned() };
+    /// assert_eq!(closed.code(), 3503);
+    /// assert_eq!(CloseReason::Stopped.code(), 1006);
+    /// ```
     #[must_use]
     pub fn code(&self) -> u32 {
         match self {
@@ -217,6 +276,18 @@ impl CloseReason {
 }
 
 /// Why [`Client::connect`](crate::Client::connect) or [`Client::ready`](crate::Client::ready) failed.
+///
+/// ```no_run
+/// # async fn example(config: pubsub_client::ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
+/// use pubsub_client::{Client, ConnectError};
+///
+/// match Client::connect(config).await {
+///     Ok(client) => println!("{client:?}"),
+///     Err(ConnectError::Config(error)) => println!("{error}"),
+///     Err(error) => println!("{error}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
@@ -229,6 +300,11 @@ pub enum ConnectError {
 }
 
 /// What was full.
+///
+/// ```
+/// # use pubsub_client::Capacity;
+/// assert_eq!(Capacity::Commands.to_string(), "commands that wait to be sent (command_capacity)");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capacity {
     /// `pending_requests_max`
@@ -247,6 +323,19 @@ impl fmt::Display for Capacity {
 }
 
 /// Why a request, a history or a presence query failed.
+///
+/// ```no_run
+/// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use pubsub_client::RequestError;
+///
+/// match client.request::<_, u32>("sum", &[1, 2]).await {
+///     Ok(sum) => println!("{sum}"),
+///     Err(RequestError::Server(error)) => println!("refused: {error}"),
+///     Err(error) if error.outcome_unknown() => println!("done or not: {error}"),
+///     Err(error) => println!("not done: {error}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
@@ -294,6 +383,13 @@ pub enum RequestError {
 
 impl RequestError {
     /// Whether the server may have acted on the request although it failed.
+    ///
+    /// ```
+    /// # use pubsub_client::{CloseReason, RequestError, RequestId, ServerError};
+    /// let lost = RequestError::ConnectionLost { id: RequestId::from("7"), reason: CloseReason::Stopped };
+    /// assert!(lost.outcome_unknown());
+    /// assert!(!RequestError::from(ServerError::new(107, "bad request")).outcome_unknown());
+    /// ```
     #[must_use]
     pub fn outcome_unknown(&self) -> bool {
         match self {
@@ -305,6 +401,18 @@ impl RequestError {
 }
 
 /// Why a publish failed.
+///
+/// ```no_run
+/// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use pubsub_client::PublishError;
+///
+/// match client.publish("news", &1).await {
+///     Ok(()) => println!("published"),
+///     Err(PublishError::OutcomeUnknown(error)) => println!("published or not: {error}"),
+///     Err(error) => println!("{error}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
@@ -326,6 +434,18 @@ impl From<RequestError> for PublishError {
 }
 
 /// Why a message without an answer could not be given to the connection.
+///
+/// ```no_run
+/// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use pubsub_client::SendError;
+///
+/// match client.send_json(&"hello") {
+///     Ok(()) => println!("given to the connection"),
+///     Err(SendError::CapacityExceeded { limit, .. }) => println!("{limit} wait already"),
+///     Err(error) => println!("{error}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
@@ -346,6 +466,18 @@ pub enum SendError {
 }
 
 /// Why a subscription did not come about.
+///
+/// ```no_run
+/// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use pubsub_client::SubscribeError;
+///
+/// match client.subscribe("$private").await {
+///     Ok(subscription) => println!("{subscription:?}"),
+///     Err(SubscribeError::Failed { code, message, .. }) => println!("refused: {code} {message}"),
+///     Err(error) => println!("{error}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubscribeError {

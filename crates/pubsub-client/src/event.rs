@@ -7,6 +7,21 @@ use std::sync::Arc;
 use pubsub_protocol::{ClientInfo, Payload, StreamPosition};
 
 /// News of one subscription, in the order in which it happened.
+///
+/// ```no_run
+/// # async fn example(event: pubsub_client::Event) -> Result<(), Box<dyn std::error::Error>> {
+/// use pubsub_client::{Event, Recovery};
+///
+/// match event {
+///     Event::Publication(publication) => println!("{} {:?}", publication.offset, publication.data),
+///     Event::Subscribed(subscribed) if subscribed.recovery == Recovery::NotRecovered => println!("load the state anew"),
+///     Event::Lagged { missed } => println!("{missed} will not come"),
+///     Event::Interrupted { code, reason } => println!("coming back: {code} {reason}"),
+///     Event::Unsubscribed { code, reason } => println!("over: {code} {reason}"),
+///     other => println!("{other:?}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
@@ -50,6 +65,11 @@ impl Event {
     pub const CONNECTION_CLOSED: u32 = 1;
 
     /// The publication, if it is one.
+    ///
+    /// ```
+    /// # use pubsub_client::Event;
+    /// assert_eq!(Event::Lagged { missed: 3 }.publication(), None);
+    /// ```
     #[must_use]
     pub fn publication(&self) -> Option<&Publication> {
         match self {
@@ -60,6 +80,16 @@ impl Event {
 }
 
 /// How a subscription came into force.
+///
+/// ```no_run
+/// # async fn example(mut subscription: pubsub_client::Subscription) -> Result<(), Box<dyn std::error::Error>> {
+/// use pubsub_client::Event;
+///
+/// if let Some(Event::Subscribed(subscribed)) = subscription.next().await {
+///     println!("{} on connection {}, at {:?}", subscribed.recovery, subscribed.generation, subscribed.position);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Subscribed {
@@ -85,6 +115,11 @@ impl Subscribed {
 }
 
 /// What became of the publications between two times in force.
+///
+/// ```
+/// # use pubsub_client::Recovery;
+/// assert_eq!(Recovery::NotRecovered.to_string(), "not recovered");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Recovery {
     /// Nothing was asked for: the first time, or a channel without recovery after an interruption.
@@ -106,6 +141,16 @@ impl fmt::Display for Recovery {
 }
 
 /// One publication. Cloning shares the data.
+///
+/// ```no_run
+/// # async fn example(publication: pubsub_client::Publication) -> Result<(), Box<dyn std::error::Error>> {
+/// #[derive(serde::Deserialize)]
+/// struct News { title: String }
+///
+/// let News { title } = publication.data.parse()?;
+/// println!("{} {title} {:?}", publication.offset, publication.tags);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Publication {
@@ -133,6 +178,16 @@ impl Publication {
     }
 
     /// Where it stands in the stream. `None` in a channel without positions.
+    ///
+    /// ```no_run
+    /// # async fn example(publication: pubsub_client::Publication) -> Result<(), Box<dyn std::error::Error>> {
+    /// use pubsub_client::SubscribeOptions;
+    ///
+    /// // Kept somewhere, it is where another run of the program goes on from.
+    /// let options = publication.position().map_or(SubscribeOptions::default(), |at| SubscribeOptions::default().since(at));
+    /// # let _ = options;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn position(&self) -> Option<StreamPosition> {
         (self.offset > 0 && !self.epoch.is_empty()).then(|| StreamPosition::new(self.offset, &*self.epoch))

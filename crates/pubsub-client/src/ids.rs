@@ -35,6 +35,12 @@ enum Id {
 
 impl RequestId {
     /// The number, if it is one.
+    ///
+    /// ```
+    /// # use pubsub_client::RequestId;
+    /// assert_eq!(RequestId::from(42).number(), Some(42));
+    /// assert_eq!(RequestId::from("042").number(), None);
+    /// ```
     #[must_use]
     pub fn number(&self) -> Option<u64> {
         match self.0 {
@@ -44,6 +50,12 @@ impl RequestId {
     }
 
     /// The ULID, if it is one.
+    ///
+    /// ```
+    /// # use pubsub_client::RequestId;
+    /// assert!(RequestId::from("01ARZ3NDEKTSV4RRFFQ69G5FAV").ulid().is_some());
+    /// assert!(RequestId::from("42").ulid().is_none());
+    /// ```
     #[must_use]
     pub fn ulid(&self) -> Option<Ulid> {
         match self.0 {
@@ -130,6 +142,11 @@ pub struct Topic(Arc<str>);
 
 impl Topic {
     /// The name.
+    ///
+    /// ```
+    /// # use pubsub_client::Topic;
+    /// assert_eq!(Topic::from("news:eu").as_str(), "news:eu");
+    /// ```
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -193,6 +210,11 @@ impl<'de> Deserialize<'de> for Topic {
 }
 
 /// What a message is for, as [`ProtocolHandler::classify_message`](crate::ProtocolHandler::classify_message) sees it.
+///
+/// ```
+/// # use pubsub_client::MessageKind;
+/// assert_eq!(serde_json::to_string(&MessageKind::Update).unwrap(), r#""update""#);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -211,6 +233,11 @@ pub enum MessageKind {
 
 impl MessageKind {
     /// The name in logs and JSON.
+    ///
+    /// ```
+    /// # use pubsub_client::MessageKind;
+    /// assert_eq!(MessageKind::Control.as_str(), "control");
+    /// ```
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -5,6 +5,13 @@ use pubsub_protocol::Payload;
 use crate::token::TokenSource;
 
 /// What to do when a local subscriber leaves too many events unread (`subscription_capacity`).
+///
+/// ```
+/// use pubsub_client::{Overflow, SubscribeOptions};
+///
+/// let only_the_newest_matter = SubscribeOptions::default().overflow(Overflow::Skip);
+/// # let _ = only_the_newest_matter;
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Overflow {
@@ -49,6 +56,12 @@ pub struct SubscribeOptions {
 
 impl SubscribeOptions {
     /// Sets [`token`](Self::token).
+    ///
+    /// ```
+    /// # use pubsub_client::SubscribeOptions;
+    /// let options = SubscribeOptions::default().token("eyJhbGciOi…");
+    /// assert!(!options.token.is_renewable());
+    /// ```
     #[must_use]
     pub fn token(mut self, token: impl Into<TokenSource>) -> Self {
         self.token = token.into();
@@ -56,6 +69,12 @@ impl SubscribeOptions {
     }
 
     /// Sets [`recoverable`](Self::recoverable).
+    ///
+    /// ```
+    /// # use pubsub_client::SubscribeOptions;
+    /// let options = SubscribeOptions::default().recoverable(true);
+    /// assert!(options.recoverable);
+    /// ```
     #[must_use]
     pub fn recoverable(mut self, recoverable: bool) -> Self {
         self.recoverable = recoverable;
@@ -63,6 +82,12 @@ impl SubscribeOptions {
     }
 
     /// Sets [`positioned`](Self::positioned).
+    ///
+    /// ```
+    /// # use pubsub_client::SubscribeOptions;
+    /// let options = SubscribeOptions::default().positioned(true);
+    /// assert!(options.positioned);
+    /// ```
     #[must_use]
     pub fn positioned(mut self, positioned: bool) -> Self {
         self.positioned = positioned;
@@ -70,6 +95,12 @@ impl SubscribeOptions {
     }
 
     /// Sets [`join_leave`](Self::join_leave).
+    ///
+    /// ```
+    /// # use pubsub_client::SubscribeOptions;
+    /// let options = SubscribeOptions::default().join_leave(true);
+    /// assert!(options.join_leave);
+    /// ```
     #[must_use]
     pub fn join_leave(mut self, join_leave: bool) -> Self {
         self.join_leave = join_leave;
@@ -77,6 +108,13 @@ impl SubscribeOptions {
     }
 
     /// Sets [`data`](Self::data).
+    ///
+    /// ```
+    /// # use pubsub_client::{Payload, SubscribeOptions};
+    /// let options = SubscribeOptions::default().data(Payload::to_json(&["sport", "weather"])?);
+    /// assert!(options.data.is_some());
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
     #[must_use]
     pub fn data(mut self, data: Payload) -> Self {
         self.data = Some(data);
@@ -84,6 +122,12 @@ impl SubscribeOptions {
     }
 
     /// Sets [`since`](Self::since).
+    ///
+    /// ```
+    /// # use pubsub_client::{StreamPosition, SubscribeOptions};
+    /// let options = SubscribeOptions::default().since(StreamPosition::new(7, "kXwQmZab"));
+    /// assert!(options.since.is_some());
+    /// ```
     #[must_use]
     pub fn since(mut self, position: pubsub_protocol::StreamPosition) -> Self {
         self.since = Some(position);
@@ -91,6 +135,12 @@ impl SubscribeOptions {
     }
 
     /// Sets [`overflow`](Self::overflow).
+    ///
+    /// ```
+    /// # use pubsub_client::{Overflow, SubscribeOptions};
+    /// let options = SubscribeOptions::default().overflow(Overflow::Skip);
+    /// assert_eq!(options.overflow, Overflow::Skip);
+    /// ```
     #[must_use]
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = overflow;

@@ -38,6 +38,13 @@ pub(crate) struct Shared {
 }
 
 /// What a client has done so far. All counts are of its whole life.
+///
+/// ```no_run
+/// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// let pubsub_client::ClientStats { connections, publications, .. } = client.stats();
+/// println!("{publications} publications over {connections} connections");
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientStats {

@@ -36,6 +36,13 @@ pub enum ConnectionState {
 }
 
 /// What moves a connection from one state to the next.
+///
+/// ```
+/// use pubsub_client::ConnectionState;
+/// use pubsub_client::state::Input;
+///
+/// assert_eq!(ConnectionState::Ready.next(Input::Lost { attempt: 1 }), Ok(ConnectionState::Reconnecting { attempt: 1 }));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
     /// An attempt begins.
@@ -58,6 +65,14 @@ pub enum Input {
 }
 
 /// A transition that the table does not have. It can only come from a mistake in this crate.
+///
+/// ```
+/// use pubsub_client::ConnectionState;
+/// use pubsub_client::state::Input;
+///
+/// let invalid = ConnectionState::Closed.next(Input::Dial).unwrap_err();
+/// assert_eq!(invalid.to_string(), "no way from closed by Dial");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no way from {from} by {input:?}")]
 pub struct InvalidTransition {
@@ -69,6 +84,14 @@ pub struct InvalidTransition {
 
 impl ConnectionState {
     /// The state after `input`.
+    ///
+    /// ```
+    /// use pubsub_client::ConnectionState;
+    /// use pubsub_client::state::Input;
+    ///
+    /// assert_eq!(ConnectionState::Disconnected.next(Input::Dial), Ok(ConnectionState::Connecting));
+    /// assert!(ConnectionState::Ready.next(Input::Dial).is_err());
+    /// ```
     ///
     /// # Errors
     /// [`InvalidTransition`] when the table has no such way.
@@ -96,12 +119,24 @@ impl ConnectionState {
     }
 
     /// Whether requests are sent at once rather than queued.
+    ///
+    /// ```
+    /// # use pubsub_client::ConnectionState;
+    /// assert!(ConnectionState::Ready.is_ready());
+    /// assert!(!ConnectionState::Authenticating.is_ready());
+    /// ```
     #[must_use]
     pub const fn is_ready(self) -> bool {
         matches!(self, Self::Ready)
     }
 
     /// Whether this is the last state.
+    ///
+    /// ```
+    /// # use pubsub_client::ConnectionState;
+    /// assert!(ConnectionState::Closed.is_final());
+    /// assert!(!ConnectionState::Reconnecting { attempt: 9 }.is_final());
+    /// ```
     #[must_use]
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Closed)

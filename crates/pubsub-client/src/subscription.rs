@@ -47,17 +47,42 @@ impl Subscription {
     }
 
     /// What it is subscribed to.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let subscription = client.subscribe("news").await?;
+    /// assert_eq!(subscription.topic().as_str(), "news");
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn topic(&self) -> &Topic {
         &self.topic
     }
 
     /// The next event. `None`: it has ended, for good. Dropping the future loses nothing.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut subscription = client.subscribe("news").await?;
+    /// while let Some(event) = subscription.next().await {
+    ///     println!("{event:?}");
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub async fn next(&mut self) -> Option<Event> {
         poll_fn(|cx| self.poll_event(cx)).await
     }
 
     /// The next event, if there is one already.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut subscription = client.subscribe("news").await?;
+    /// while let Some(event) = subscription.try_next() {
+    ///     println!("it was there already: {event:?}");
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn try_next(&mut self) -> Option<Event> {
         match self.poll_event(&mut Context::from_waker(std::task::Waker::noop())) {
             Poll::Ready(event) => event,
@@ -79,6 +104,16 @@ impl Subscription {
     }
 
     /// Waits until the subscription is in force, or was refused. Reads no event: [`Event::Subscribed`] still comes.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use pubsub_client::SubscribeOptions;
+    ///
+    /// let subscription = client.try_subscribe("news", &SubscribeOptions::default())?;
+    /// subscription.in_force(Duration::from_secs(60)).await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`SubscribeError::Failed`] when it was refused, [`SubscribeError::Timeout`] when it took longer than `limit`,
@@ -120,6 +155,15 @@ impl fmt::Debug for Subscription {
 }
 
 /// Messages for this connection alone, made by [`Client::messages`](crate::Client::messages).
+///
+/// ```no_run
+/// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut messages = client.messages();
+/// while let Some(message) = messages.next().await {
+///     println!("{message:?}");
+/// }
+/// # Ok(()) }
+/// ```
 #[must_use = "dropped, messages are counted as strays"]
 pub struct Messages {
     mailbox: Arc<Mailbox>,
@@ -132,6 +176,15 @@ impl Messages {
     }
 
     /// The next one, as [`Event::Publication`]; [`Event::Lagged`] where some did not fit; `None` at the client's end.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut messages = client.messages();
+    /// if let Some(message) = messages.next().await {
+    ///     println!("{:?}", message.publication());
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub async fn next(&mut self) -> Option<Event> {
         let read = poll_fn(|cx| self.mailbox.poll_read(cx)).await;
         match read {

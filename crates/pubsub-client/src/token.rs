@@ -16,6 +16,15 @@ pub type TokenFuture = Pin<Box<dyn Future<Output = Result<String, TokenError>> +
 /// The application is asked when there is no token yet, when the server says that the one it got has expired, and
 /// before the time to live that the server told runs out. A constant cannot be renewed: once the server calls it
 /// expired the connection (or subscription) ends with that error.
+///
+/// ```
+/// use pubsub_client::{ClientConfig, TokenSource};
+///
+/// let asked_each_time = TokenSource::callback(|_| async { Ok("eyJhbGciOi…".to_owned()) });
+/// let config = ClientConfig::builder("ws://127.0.0.1:8000/connection/websocket").token(asked_each_time).build()?;
+/// # let _ = config;
+/// # Ok::<(), pubsub_client::ConfigError>(())
+/// ```
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum TokenSource {
@@ -29,6 +38,18 @@ pub enum TokenSource {
 }
 
 /// What a token is wanted for.
+///
+/// ```
+/// use pubsub_client::TokenRequest;
+///
+/// fn path(request: &TokenRequest) -> String {
+///     match request {
+///         TokenRequest::Subscription(topic) => format!("/token?channel={topic}"),
+///         _ => "/token".to_owned(),
+///     }
+/// }
+/// assert_eq!(path(&TokenRequest::Connection), "/token");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TokenRequest {
@@ -42,6 +63,12 @@ pub enum TokenRequest {
 ///
 /// A failure that may pass (the token service is down) is tried again with back-off. A final one (the user has logged
 /// out) ends the connection or subscription.
+///
+/// ```
+/// use pubsub_client::TokenError;
+///
+/// assert_eq!(TokenError::denied("logged out").to_string(), "no token could be had: logged out");
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("no token could be had: {message}")]
 pub struct TokenError {
@@ -52,22 +79,44 @@ pub struct TokenError {
 
 impl TokenError {
     /// Another attempt may succeed.
+    ///
+    /// ```
+    /// # use pubsub_client::TokenError;
+    /// assert!(!TokenError::temporary("the token service is down").is_final());
+    /// ```
     pub fn temporary(message: impl Into<String>) -> Self {
         Self { message: message.into(), is_final: false, source: None }
     }
 
     /// No attempt will succeed: this user may not have a token.
+    ///
+    /// ```
+    /// # use pubsub_client::TokenError;
+    /// assert!(TokenError::denied("logged out").is_final());
+    /// ```
     pub fn denied(message: impl Into<String>) -> Self {
         Self { message: message.into(), is_final: true, source: None }
     }
 
     /// Adds what caused it.
+    ///
+    /// ```
+    /// # use std::error::Error as _;
+    /// # use pubsub_client::TokenError;
+    /// let error = TokenError::temporary("service is down").with_source(std::io::Error::other("refused"));
+    /// assert_eq!(error.source().unwrap().to_string(), "refused");
+    /// ```
     #[must_use]
     pub fn with_source(self, source: impl Error + Send + Sync + 'static) -> Self {
         Self { source: Some(Arc::new(source)), ..self }
     }
 
     /// Whether trying again is pointless.
+    ///
+    /// ```
+    /// # use pubsub_client::TokenError;
+    /// assert!(TokenError::denied("logged out").is_final());
+    /// ```
     #[must_use]
     pub fn is_final(&self) -> bool {
         self.is_final
@@ -97,6 +146,11 @@ impl TokenSource {
     }
 
     /// Whether it gives another token when asked again.
+    ///
+    /// ```
+    /// # use pubsub_client::TokenSource;
+    /// assert!(!TokenSource::from("eyJhbGciOi…").is_renewable());
+    /// ```
     #[must_use]
     pub fn is_renewable(&self) -> bool {
         matches!(self, Self::Callback(_))

@@ -28,6 +28,17 @@ pub struct PipeConnector {
 }
 
 /// The far ends of a [`PipeConnector`]'s streams. Dropped, it is as if nobody listened.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// use pubsub_client::{Connector, PipeConnector, Target};
+///
+/// let (connector, acceptor) = PipeConnector::new(4096);
+/// drop(acceptor);
+/// let refused = connector.connect(&Target::parse("ws://pipe/").unwrap(), 1).await.unwrap_err();
+/// assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct PipeAcceptor {
     accepts: mpsc::Receiver<DuplexStream>,
@@ -38,6 +49,14 @@ const BACKLOG: usize = 16;
 
 impl PipeConnector {
     /// A connector and its acceptor. `buffer_bytes` may be under way in each direction of a stream.
+    ///
+    /// ```
+    /// use pubsub_client::{Client, ClientConfig, PipeConnector};
+    ///
+    /// let (connector, acceptor) = PipeConnector::new(64 * 1024);
+    /// let builder = Client::builder(ClientConfig::new("ws://pipe/")).connector(connector);
+    /// # let _ = (builder, acceptor);
+    /// ```
     #[must_use]
     pub fn new(buffer_bytes: usize) -> (Self, PipeAcceptor) {
         let (sender, receiver) = mpsc::channel(BACKLOG);
@@ -47,6 +66,16 @@ impl PipeConnector {
 
 impl PipeAcceptor {
     /// The next stream. `None`: no connector is left.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// use pubsub_client::PipeConnector;
+    ///
+    /// let (connector, mut acceptor) = PipeConnector::new(4096);
+    /// drop(connector);
+    /// assert!(acceptor.accept().await.is_none());
+    /// # }
+    /// ```
     pub async fn accept(&mut self) -> Option<DuplexStream> {
         self.accepts.recv().await
     }

@@ -10,6 +10,16 @@ use super::{Connector, Target};
 /// Opens TCP connections.
 ///
 /// Every address that the host has is tried in turn. Names are resolved by the operating system, on another thread.
+///
+/// ```
+/// use pubsub_client::{AnyConnector, Client, ClientConfig, TcpConnector};
+///
+/// let tcp = TcpConnector::default().source([127, 0, 0, 7].into());
+/// let config = ClientConfig::builder("ws://127.0.0.1:8000/connection/websocket").build()?;
+/// let builder = Client::builder(config).connector(AnyConnector::plain(tcp));
+/// # let _ = builder;
+/// # Ok::<(), pubsub_client::ConfigError>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TcpConnector {
@@ -32,12 +42,24 @@ impl Default for TcpConnector {
 
 impl TcpConnector {
     /// Sets [`source`](Self::source).
+    ///
+    /// ```
+    /// # use pubsub_client::TcpConnector;
+    /// let connector = TcpConnector::default().source([127, 0, 0, 7].into());
+    /// assert!(connector.source.is_some());
+    /// ```
     #[must_use]
     pub fn source(self, address: IpAddr) -> Self {
         Self { source: Some(address), ..self }
     }
 
     /// Sets [`receive_buffer_bytes`](Self::receive_buffer_bytes).
+    ///
+    /// ```
+    /// # use pubsub_client::TcpConnector;
+    /// let connector = TcpConnector::default().receive_buffer_bytes(8 * 1024);
+    /// assert_eq!(connector.receive_buffer_bytes, Some(8 * 1024));
+    /// ```
     #[must_use]
     pub fn receive_buffer_bytes(self, bytes: u32) -> Self {
         Self { receive_buffer_bytes: Some(bytes), ..self }

@@ -30,11 +30,29 @@ pub struct TlsConnector<C> {
 
 impl<C> TlsConnector<C> {
     /// With settings of your own: other roots, client certificates, session tickets.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use pubsub_client::{TcpConnector, TlsConnector};
+    /// # fn example(with_client_certificate: rustls::ClientConfig) {
+    /// let connector = TlsConnector::new(TcpConnector::default(), Arc::new(with_client_certificate));
+    /// # let _ = connector;
+    /// # }
+    /// ```
     pub fn new(inner: C, config: Arc<ClientConfig>) -> Self {
         Self { inner, tls: config.into() }
     }
 
     /// Trusts the certificates in a PEM file and nothing else.
+    ///
+    /// ```no_run
+    /// use std::path::Path;
+    /// use pubsub_client::{AnyConnector, TcpConnector, TlsConnector};
+    ///
+    /// let tls = TlsConnector::with_root_file(TcpConnector::default(), Path::new("/etc/ssl/certs/ca-certificates.crt"))?;
+    /// # let _ = (AnyConnector::<TcpConnector>::default(), tls);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// When the file cannot be read, or holds no certificate.
@@ -51,6 +69,14 @@ impl<C> TlsConnector<C> {
     }
 
     /// Trusts these certificates and nothing else.
+    ///
+    /// ```
+    /// # use pubsub_client::{TcpConnector, TlsConnector};
+    /// # fn example(own_authority: rustls_pki_types::CertificateDer<'static>) -> std::io::Result<()> {
+    /// let connector = TlsConnector::with_roots(TcpConnector::default(), [own_authority])?;
+    /// # let _ = connector;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// When one of them is not a certificate.
@@ -82,6 +108,13 @@ impl<C: Connector> Connector for TlsConnector<C> {
 }
 
 /// TLS for `wss`, plain for `ws`.
+///
+/// ```
+/// use pubsub_client::{AnyConnector, TcpConnector};
+///
+/// let for_ws_addresses_only = AnyConnector::plain(TcpConnector::default());
+/// # let _ = for_ws_addresses_only;
+/// ```
 #[derive(Clone)]
 pub struct AnyConnector<C = TcpConnector> {
     plain: C,
@@ -91,11 +124,27 @@ pub struct AnyConnector<C = TcpConnector> {
 impl<C: Clone> AnyConnector<C> {
     /// `wss` is refused with an error: no roots are known. (The operating system's are not read; name a file with
     /// [`TlsConnector::with_root_file`], on most systems `/etc/ssl/certs/ca-certificates.crt`.)
+    ///
+    /// ```
+    /// # use pubsub_client::{AnyConnector, TcpConnector};
+    /// let connector = AnyConnector::plain(TcpConnector::default().receive_buffer_bytes(8 * 1024));
+    /// # let _ = connector;
+    /// ```
     pub fn plain(plain: C) -> Self {
         Self { plain, tls: None }
     }
 
     /// `wss` goes through `tls`.
+    ///
+    /// ```no_run
+    /// use std::path::Path;
+    /// use pubsub_client::{AnyConnector, TcpConnector, TlsConnector};
+    ///
+    /// let tls = TlsConnector::with_root_file(TcpConnector::default(), Path::new("/etc/ssl/certs/ca-certificates.crt"))?;
+    /// let connector = AnyConnector::with_tls(TcpConnector::default(), tls);
+    /// # let _ = connector;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn with_tls(plain: C, tls: TlsConnector<C>) -> Self {
         Self { plain, tls: Some(tls) }
     }
@@ -123,6 +172,16 @@ impl<C: Connector> Connector for AnyConnector<C> {
 }
 
 /// A stream of [`AnyConnector`].
+///
+/// ```
+/// use pubsub_client::connector::AnyStream;
+/// use tokio::net::TcpStream;
+///
+/// fn is_encrypted(stream: &AnyStream<TcpStream>) -> bool {
+///     matches!(stream, AnyStream::Tls(_))
+/// }
+/// # let _ = is_encrypted;
+/// ```
 #[derive(Debug)]
 pub enum AnyStream<S> {
     /// As it is.

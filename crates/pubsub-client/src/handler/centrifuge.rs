@@ -21,6 +21,14 @@ use crate::ids::{MessageKind, RequestId, Topic};
 const OWN_ERROR_CODES_END: i64 = 100;
 
 /// Speaks the Centrifuge client protocol in JSON.
+///
+/// ```
+/// use pubsub_client::{CentrifugeHandler, Client, ClientConfig};
+///
+/// let handler = CentrifugeHandler::default().name("prices");
+/// let builder = Client::builder(ClientConfig::new("ws://127.0.0.1:8000/connection/websocket")).handler(handler);
+/// # let _ = builder;
+/// ```
 #[derive(Clone, Debug)]
 pub struct CentrifugeHandler {
     name: String,
@@ -38,6 +46,12 @@ impl Default for CentrifugeHandler {
 
 impl CentrifugeHandler {
     /// The name that the client gives itself, for the server's statistics. Default: `rust`. At most 16 bytes count.
+    ///
+    /// ```
+    /// # use pubsub_client::CentrifugeHandler;
+    /// let handler = CentrifugeHandler::default().name("prices");
+    /// # let _ = handler;
+    /// ```
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
@@ -48,6 +62,12 @@ impl CentrifugeHandler {
     /// Says that the server reads `idempotency_key` in a publish command, so that a publish of unknown outcome may be
     /// sent again. Off by default: the key is an addition to the protocol, a server that does not know it would publish
     /// twice.
+    ///
+    /// ```
+    /// use pubsub_client::{CentrifugeHandler, ProtocolHandler};
+    ///
+    /// assert!(CentrifugeHandler::default().server_honours_idempotency_keys(true).honours_idempotency_keys());
+    /// ```
     #[must_use]
     pub fn server_honours_idempotency_keys(mut self, honours: bool) -> Self {
         self.honours_idempotency_keys = honours;

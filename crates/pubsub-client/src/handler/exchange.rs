@@ -25,29 +25,132 @@ use crate::error::{ProtocolError, ServerError};
 use crate::ids::{MessageKind, RequestId, Topic};
 
 /// The older style: texts in, texts out.
+///
+/// ```
+/// use pubsub_client::{ExchangeAdapter, ExchangeHandler};
+///
+/// struct Prices;
+///
+/// impl ExchangeHandler for Prices {
+///     fn subscribe(&self, topics: &[&str]) -> String {
+///         format!("SUB {}", topics.join(","))
+///     }
+///     fn unsubscribe(&self, topics: &[&str]) -> String {
+///         format!("UNSUB {}", topics.join(","))
+///     }
+///     fn topic_of(&self, text: &str) -> Option<String> {
+///         text.split_once('=').map(|(topic, _)| topic.to_owned())
+///     }
+/// }
+///
+/// let handler = ExchangeAdapter(Prices);
+/// # let _ = handler;
+/// ```
 pub trait ExchangeHandler: Send + 'static {
     /// The text that logs in with this token, if the exchange wants one. Default: none.
+    ///
+    /// ```
+    /// # use pubsub_client::ExchangeHandler;
+    /// # struct Prices;
+    /// impl ExchangeHandler for Prices {
+    ///     # fn subscribe(&self, topics: &[&str]) -> String { topics.join(",") }
+    ///     # fn unsubscribe(&self, topics: &[&str]) -> String { topics.join(",") }
+    ///     # fn topic_of(&self, text: &str) -> Option<String> { Some(text.to_owned()) }
+    ///     fn login(&self, token: Option<&str>) -> Option<String> {
+    ///         token.map(|token| format!("LOGIN {token}"))
+    ///     }
+    /// }
+    /// assert_eq!(Prices.login(Some("T")).as_deref(), Some("LOGIN T"));
+    /// ```
     fn login(&self, token: Option<&str>) -> Option<String> {
         let _ = token;
         None
     }
 
     /// The text that subscribes to these topics.
+    ///
+    /// ```
+    /// # use pubsub_client::ExchangeHandler;
+    /// # struct Prices;
+    /// impl ExchangeHandler for Prices {
+    ///     # fn unsubscribe(&self, topics: &[&str]) -> String { topics.join(",") }
+    ///     # fn topic_of(&self, text: &str) -> Option<String> { Some(text.to_owned()) }
+    ///     fn subscribe(&self, topics: &[&str]) -> String {
+    ///         format!("SUB {}", topics.join(","))
+    ///     }
+    /// }
+    /// assert_eq!(Prices.subscribe(&["a", "b"]), "SUB a,b");
+    /// ```
     fn subscribe(&self, topics: &[&str]) -> String;
 
     /// The text that unsubscribes from them.
+    ///
+    /// ```
+    /// # use pubsub_client::ExchangeHandler;
+    /// # struct Prices;
+    /// impl ExchangeHandler for Prices {
+    ///     # fn subscribe(&self, topics: &[&str]) -> String { topics.join(",") }
+    ///     # fn topic_of(&self, text: &str) -> Option<String> { Some(text.to_owned()) }
+    ///     fn unsubscribe(&self, topics: &[&str]) -> String {
+    ///         format!("UNSUB {}", topics.join(","))
+    ///     }
+    /// }
+    /// assert_eq!(Prices.unsubscribe(&["a"]), "UNSUB a");
+    /// ```
     fn unsubscribe(&self, topics: &[&str]) -> String;
 
     /// The topic that a text is about; `None` for greetings, confirmations and the like.
+    ///
+    /// ```
+    /// # use pubsub_client::ExchangeHandler;
+    /// # struct Prices;
+    /// impl ExchangeHandler for Prices {
+    ///     # fn subscribe(&self, topics: &[&str]) -> String { topics.join(",") }
+    ///     # fn unsubscribe(&self, topics: &[&str]) -> String { topics.join(",") }
+    ///     fn topic_of(&self, text: &str) -> Option<String> {
+    ///         text.split_once('=').map(|(topic, _)| topic.to_owned())
+    ///     }
+    /// }
+    /// assert_eq!(Prices.topic_of("a=1").as_deref(), Some("a"));
+    /// assert_eq!(Prices.topic_of("WELCOME"), None);
+    /// ```
     fn topic_of(&self, text: &str) -> Option<String>;
 
     /// Whether a text is the server's ping. Default: never.
+    ///
+    /// ```
+    /// # use pubsub_client::ExchangeHandler;
+    /// # struct Prices;
+    /// impl ExchangeHandler for Prices {
+    ///     # fn subscribe(&self, topics: &[&str]) -> String { topics.join(",") }
+    ///     # fn unsubscribe(&self, topics: &[&str]) -> String { topics.join(",") }
+    ///     # fn topic_of(&self, text: &str) -> Option<String> { Some(text.to_owned()) }
+    ///     fn is_ping(&self, text: &str) -> bool {
+    ///         text == "PING"
+    ///     }
+    /// }
+    /// assert!(Prices.is_ping("PING"));
+    /// ```
     fn is_ping(&self, text: &str) -> bool {
         let _ = text;
         false
     }
 
     /// The answer to a ping. Default: none.
+    ///
+    /// ```
+    /// # use pubsub_client::ExchangeHandler;
+    /// # struct Prices;
+    /// impl ExchangeHandler for Prices {
+    ///     # fn subscribe(&self, topics: &[&str]) -> String { topics.join(",") }
+    ///     # fn unsubscribe(&self, topics: &[&str]) -> String { topics.join(",") }
+    ///     # fn topic_of(&self, text: &str) -> Option<String> { Some(text.to_owned()) }
+    ///     fn pong(&self, ping: &str) -> Option<String> {
+    ///         Some(ping.replace("PING", "PONG"))
+    ///     }
+    /// }
+    /// assert_eq!(Prices.pong("PING 7").as_deref(), Some("PONG 7"));
+    /// ```
     fn pong(&self, ping: &str) -> Option<String> {
         let _ = ping;
         None
@@ -55,6 +158,15 @@ pub trait ExchangeHandler: Send + 'static {
 }
 
 /// Makes a [`ProtocolHandler`] of an [`ExchangeHandler`]. Publications carry the text of the whole message.
+///
+/// ```
+/// use pubsub_client::{Client, ClientConfig, ExchangeAdapter, ExchangeHandler};
+///
+/// fn builder(handler: impl ExchangeHandler) {
+///     let builder = Client::builder(ClientConfig::new("ws://127.0.0.1:9000/")).handler(ExchangeAdapter(handler));
+///     # let _ = builder;
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ExchangeAdapter<E>(pub E);
 

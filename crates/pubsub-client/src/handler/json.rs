@@ -26,6 +26,14 @@ use crate::error::{ProtocolError, ServerError};
 use crate::ids::{MessageKind, RequestId, Topic};
 
 /// What the fields and operations are called.
+///
+/// ```
+/// use pubsub_client::{JsonHandler, JsonNames};
+///
+/// let names = JsonNames { op: "cmd".to_owned(), subscribe: "join".to_owned(), ..JsonNames::default() };
+/// let handler = JsonHandler::new(names);
+/// # let _ = handler;
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the name of the field or operation that it is named after")]
 pub struct JsonNames {
@@ -73,6 +81,13 @@ impl Default for JsonNames {
 }
 
 /// Speaks JSON with these names.
+///
+/// ```
+/// use pubsub_client::{Client, ClientConfig, JsonHandler};
+///
+/// let builder = Client::builder(ClientConfig::new("ws://127.0.0.1:9000/")).handler(JsonHandler::default());
+/// # let _ = builder;
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct JsonHandler {
     names: JsonNames,
@@ -80,16 +95,37 @@ pub struct JsonHandler {
 }
 
 /// A decoded message: its fields, unread.
+///
+/// ```
+/// use pubsub_client::{JsonHandler, ProtocolHandler};
+///
+/// let mut messages = Vec::new();
+/// JsonHandler::default().decode(br#"{"topic":"a","data":[1, 2]}"#, &mut messages)?;
+/// assert_eq!(messages[0]["data"].get(), "[1, 2]");
+/// # Ok::<(), pubsub_client::ProtocolError>(())
+/// ```
 pub type Fields = BTreeMap<String, Box<RawValue>>;
 
 impl JsonHandler {
     /// With names of your own.
+    ///
+    /// ```
+    /// # use pubsub_client::{JsonHandler, JsonNames};
+    /// let without_pings = JsonHandler::new(JsonNames { ping: String::new(), ..JsonNames::default() });
+    /// # let _ = without_pings;
+    /// ```
     #[must_use]
     pub fn new(names: JsonNames) -> Self {
         Self { names, idempotent: false }
     }
 
     /// Says that the server recognises a repeated publish by its idempotency key. Default: no.
+    ///
+    /// ```
+    /// use pubsub_client::{JsonHandler, ProtocolHandler};
+    ///
+    /// assert!(JsonHandler::default().server_honours_idempotency_keys(true).honours_idempotency_keys());
+    /// ```
     #[must_use]
     pub fn server_honours_idempotency_keys(mut self, honours: bool) -> Self {
         self.idempotent = honours;

@@ -52,6 +52,11 @@ pub enum JsonRpcError {
 
 impl JsonRpcError {
     /// The meaning of an error's code.
+    ///
+    /// ```
+    /// # use pubsub_client::{JsonRpcError, ServerError};
+    /// assert_eq!(JsonRpcError::of(&ServerError::new(-32000, "busy")), JsonRpcError::Server(-32000));
+    /// ```
     #[must_use]
     pub fn of(error: &ServerError) -> Self {
         match error.code {
@@ -81,6 +86,14 @@ impl fmt::Display for JsonRpcError {
 }
 
 /// Speaks JSON-RPC 2.0.
+///
+/// ```
+/// use pubsub_client::{Client, ClientConfig, JsonRpcHandler};
+///
+/// let handler = JsonRpcHandler { auth: Some("login".to_owned()), ..JsonRpcHandler::default() };
+/// let builder = Client::builder(ClientConfig::new("ws://127.0.0.1:9000/")).handler(handler);
+/// # let _ = builder;
+/// ```
 #[derive(Clone, Debug)]
 pub struct JsonRpcHandler {
     /// Method that authenticates, with `{"token":…}`. `None`: there is none.
@@ -108,6 +121,15 @@ impl Default for JsonRpcHandler {
 }
 
 /// A decoded message.
+///
+/// ```
+/// use pubsub_client::{JsonRpcHandler, MessageKind, ProtocolHandler};
+///
+/// let (mut handler, mut messages) = (JsonRpcHandler::default(), Vec::new());
+/// handler.decode(br#"[{"jsonrpc":"2.0","id":"a","result":1}]"#, &mut messages)?;
+/// assert_eq!(handler.classify_message(&messages[0]), MessageKind::Response);
+/// # Ok::<(), pubsub_client::ProtocolError>(())
+/// ```
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct JsonRpcMessage {
