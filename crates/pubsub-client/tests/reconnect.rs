@@ -10,6 +10,7 @@ use pubsub_client::{
     BreakerConfig, BreakerState, CentrifugeHandler, CircuitBreaker, Client, CloseReason, ConnectError, ConnectionState,
     DialError, PipeConnector,
 };
+use pubsub_protocol::reply::{Answer, ConnectResult};
 use pubsub_protocol::websocket::Opcode;
 use support::*;
 use tokio::io::AsyncWriteExt;
@@ -33,7 +34,7 @@ async fn every_state_is_passed_through_and_can_be_watched() {
     let mut peer = Peer::upgrade(stream, b"").await;
     let connect = peer.command().await.unwrap();
     assert_eq!(*watch.borrow_and_update(), ConnectionState::Authenticating);
-    peer.answer(connect.id, pubsub_protocol::reply::Answer::Connect(Default::default())).await;
+    peer.answer(connect.id, Answer::Connect(Default::default())).await;
     client.ready().await.unwrap();
     assert!(client.is_connected());
     peer.close(3001, "shutdown").await;
@@ -236,7 +237,7 @@ async fn what_a_superseded_connection_still_says_is_not_heard() {
     // The old connection falls silent: the client gives it up and makes another.
     let mut new = mock.connected().await;
     let (id, _) = new.subscribe().await;
-    new.answer(id, pubsub_protocol::reply::Answer::Subscribe(recovered(3, []))).await;
+    new.answer(id, Answer::Subscribe(recovered(3, []))).await;
     assert_eq!(read(&mut subscription, 2).await, ["interrupted 1006", "recovered"]);
     // Only now its bytes arrive: a publication that would be in order, and a close that would be final.
     old.publish("c", [4]).await;
@@ -287,4 +288,21 @@ async fn settings_that_cannot_work_are_refused_before_anything_is_dialled() {
     let config = pubsub_client::ClientConfig::new("http://wrong");
     let error = Client::builder(config).start().unwrap_err();
     assert!(matches!(error, ConnectError::Config(_)), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_granted_while_closing_changes_nothing() {
+    let (client, mut mock) = started(config());
+    let mut peer = mock.upgraded().await;
+    let command = peer.command().await.expect("a connect command");
+    let closing = tokio::spawn({
+        let client = client.clone();
+        async move { client.close().await }
+    });
+    assert_eq!(peer.hear().await, Some(Heard::Close(1000)));
+    // The answer was on its way already. It used to end the client's task in a panic, and `close` never returned.
+    peer.answer(command.id, Answer::Connect(ConnectResult { client: "id".into(), ..Default::default() })).await;
+    peer.close(1000, "").await;
+    tokio::time::timeout(Duration::from_secs(60), closing).await.expect("closing ends").unwrap();
+    assert!(matches!(client.close_reason(), Some(CloseReason::Requested)));
 }

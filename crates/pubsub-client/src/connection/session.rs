@@ -52,6 +52,10 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
 
     fn authenticated(&mut self, outcome: Result<Session, ServerError>) -> Flow {
         self.auth = None;
+        if self.state() == ConnectionState::Closing {
+            // The answer crossed our close frame: there is nobody to open a session for.
+            return GO_ON;
+        }
         match outcome {
             Ok(session) => self.session_open(session),
             Err(error) => {
