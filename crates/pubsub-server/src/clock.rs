@@ -50,6 +50,11 @@ impl Clock {
         Self { start: Instant::now(), wall: Wall::Virtual { start_unix_ms: unix.saturating_mul(1000) } }
     }
 
+    /// Whether it is the machine's.
+    pub fn is_system(&self) -> bool {
+        matches!(self.wall, Wall::System)
+    }
+
     /// The time.
     pub fn now(&self) -> Now {
         let ms = millis(self.start.elapsed());

@@ -278,7 +278,7 @@ async fn serve_shard<L: Listener>(parts: ShardParts<L>) {
 async fn serve_raw<L: Listener>(raw: L::Raw, peer: Option<SocketAddr>, router: Router, service: Arc<api::Service>) {
     let handshake = service.config().http_server.handshake_timeout;
     let ended = match tokio::time::timeout(handshake, L::attach(raw)).await {
-        Ok(Ok(stream)) => serve(stream, peer, router, handshake).await,
+        Ok(Ok(stream)) => serve(stream, peer, router, handshake, service.node().clock.is_system()).await,
         Ok(Err(error)) => {
             tracing::debug!(?peer, %error, "connection failed before its first request");
             return service.metrics().node.refuse(Refused::Tls);

@@ -37,8 +37,8 @@ pub enum Ended {
 }
 
 /// Serves the requests of one connection. `patience` bounds the wait for each request's head, and how long the peer may
-/// take nothing of what it is answered.
-pub async fn serve<S>(stream: S, peer: Option<SocketAddr>, router: Router, patience: Duration) -> Ended
+/// take nothing of what it is answered. Responses are `dated`, by the machine's clock, unless the server lives by another.
+pub async fn serve<S>(stream: S, peer: Option<SocketAddr>, router: Router, patience: Duration, dated: bool) -> Ended
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -60,6 +60,7 @@ where
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
+        .auto_date_header(dated)
         .header_read_timeout(patience)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(Patient::new(stream, patience)), service)
