@@ -6,6 +6,7 @@
 //!
 //! No clock and no thread randomness come in here; the seed is printed with every run.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -69,9 +70,20 @@ pub struct Chance {
     index: u64,
 }
 
+thread_local! {
+    static DRAWN: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How many values all chances of this thread have drawn: where a run in virtual time stands in its chance.
+#[must_use]
+pub fn drawn() -> u64 {
+    DRAWN.get()
+}
+
 impl Chance {
     /// The next 64 bits.
     pub fn bits(&mut self) -> u64 {
+        DRAWN.set(DRAWN.get() + 1);
         let mut key = [0u8; 16];
         key[..8].copy_from_slice(&self.entity.to_le_bytes());
         key[8..].copy_from_slice(&self.index.to_le_bytes());

@@ -11,6 +11,10 @@ use crate::report::{self, Report};
 use crate::scenario::{self, Context, Scenario};
 use crate::verdict::Verdict;
 
+mod virtual_time;
+
+pub use virtual_time::explore;
+
 /// Options of a run.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
@@ -132,12 +136,15 @@ pub fn limits(options: RunOptions) -> anyhow::Result<Verdict> {
     })
 }
 
-/// Runs again what a report tells of.
+/// Runs again what a report tells of, or a plan.
 ///
 /// # Errors
 /// As [`run`], and when the file is no report.
 pub fn replay(file: &Path, server: Option<PathBuf>, out: Option<PathBuf>) -> anyhow::Result<Verdict> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    if let Some(verdict) = virtual_time::replay(&text) {
+        return verdict;
+    }
     let report: Report =
         serde_json::from_str(&text).with_context(|| format!("{} is not a report of this lab", file.display()))?;
     let scale = report.options.get("scale").and_then(|scale| scale.parse().ok()).unwrap_or(1.0);

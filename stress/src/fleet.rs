@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use pubsub_client::{CircuitBreaker, Client, ClientConfig, Payload, PublishError, SubscribeOptions};
+use pubsub_client::{
+    CentrifugeHandler, CircuitBreaker, Client, ClientConfig, Payload, PublishError, SubscribeOptions, TokenSource,
+};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -20,13 +22,15 @@ use tokio::time::Instant;
 use crate::budget::Budget;
 use crate::fault::{Faults, Plan};
 use crate::histogram::Latencies;
-use crate::ledger::{Event, Ledger, Outcome, Policy};
+use crate::ledger::{Content, Event, Ledger, Outcome, Place, Policy};
 use crate::payload::{Header, PublicationId, Verified};
+use crate::virtual_time::network::Network;
 
+pub mod coming;
 pub mod connector;
 mod subscriber;
 
-use connector::FaultyConnector;
+use connector::{FaultyConnector, MemoryConnector};
 
 /// Publishers have connections of their own, numbered from here, so that faults on subscribers leave them alone.
 pub const PUBLISHER_CONNECTIONS: u64 = 1 << 32;
@@ -58,6 +62,25 @@ pub struct FleetOptions {
     pub receive_buffer_below: u64,
     /// The longest message a member takes.
     pub message_bytes_max: usize,
+    /// What members show when they connect.
+    pub credentials: Option<Credentials>,
+}
+
+/// Where the token of each connection comes from.
+#[derive(Clone)]
+pub struct Credentials(Arc<dyn Fn(u64) -> TokenSource + Send + Sync>);
+
+impl Credentials {
+    /// Asks `source`, once for each connection.
+    pub fn new(source: impl Fn(u64) -> TokenSource + Send + Sync + 'static) -> Self {
+        Self(Arc::new(source))
+    }
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credentials(..)")
+    }
 }
 
 impl Default for FleetOptions {
@@ -72,6 +95,7 @@ impl Default for FleetOptions {
             receive_buffer_bytes: None,
             receive_buffer_below: PUBLISHER_CONNECTIONS,
             message_bytes_max: 4 << 20,
+            credentials: None,
         }
     }
 }
@@ -106,6 +130,23 @@ impl Common {
 
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whose payload this is.
+    pub(crate) fn content(&self, payload: &[u8]) -> Content {
+        Header::verify(self.plan.seed, payload).map(|header| header.id)
+    }
+
+    /// The history of a channel, as somebody was told it.
+    pub(crate) fn record_history(&self, channel: u32, top: (&str, u64), entries: Vec<(u64, Content)>) {
+        let at = self.now();
+        let mut ledger = self.ledger();
+        let top = Place { epoch: ledger.epoch(top.0), offset: top.1 };
+        // A history as long as the server's bound on an answer begins at its oldest and may end before its top.
+        let cut = entries.last().is_some_and(|&(offset, _)| offset < top.offset);
+        if !cut {
+            ledger.record(Event::History { at, channel, top, entries });
+        }
     }
 
     /// Waits until `done`, at most `limit`. Whether it came to be.
@@ -158,13 +199,22 @@ pub struct Offered {
     pub ratio: f64,
 }
 
+/// How members come to the server.
+#[derive(Clone, Debug)]
+enum Road {
+    /// By sockets, from these addresses by turns.
+    Sockets(Vec<IpAddr>),
+    /// Through memory, to a server in this process.
+    Memory(Network),
+}
+
 /// A fleet.
 #[derive(Debug)]
 pub struct Fleet {
     common: Arc<Common>,
     faults: Faults,
     url: String,
-    sources: Vec<IpAddr>,
+    road: Road,
     options: FleetOptions,
     members: Vec<Client>,
     publishers: Vec<Client>,
@@ -186,6 +236,16 @@ impl Recorder {
     /// Takes an event down.
     pub fn record(&self, event: Event) {
         self.0.ledger().record(event);
+    }
+
+    /// What came of a publish.
+    pub fn done(&self, id: PublicationId, outcome: Outcome) {
+        self.record(Event::Done { at: self.0.now(), id, outcome });
+    }
+
+    /// The ledger, also when the fleet has gone.
+    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.0.ledger()
     }
 
     /// The faults end now, or the server is there again: [`Fleet::recoveries`] count their service time from here.
@@ -217,6 +277,18 @@ impl Fleet {
         let mut plan = plan.clone();
         let budget = Budget::plan(plan.topology.connections + 16);
         plan.topology.connections = plan.topology.connections.min(budget.connections.saturating_sub(16).max(1));
+        let url = format!("ws://{address}/connection/websocket");
+        Self { clamped: budget.clamped, ..Self::on(plan, faults, url, Road::Sockets(budget.sources), options) }
+    }
+
+    /// The same with a server in this process, which costs neither descriptors nor ports.
+    #[must_use]
+    pub fn in_memory(plan: &Plan, faults: Faults, network: Network, options: FleetOptions) -> Self {
+        let url = "ws://memory/connection/websocket".to_owned();
+        Self::on(plan.clone(), faults, url, Road::Memory(network), options)
+    }
+
+    fn on(plan: Plan, faults: Faults, url: String, road: Road, options: FleetOptions) -> Self {
         let mut ledger = Ledger::new();
         let policy = Policy {
             history_size: plan.topology.history_size,
@@ -250,8 +322,8 @@ impl Fleet {
         Self {
             common,
             faults,
-            url: format!("ws://{address}/connection/websocket"),
-            sources: budget.sources,
+            url,
+            road,
             options,
             members: Vec::new(),
             publishers: Vec::new(),
@@ -259,7 +331,7 @@ impl Fleet {
             late_sub: LATE_SUBSCRIPTIONS,
             payload_bytes,
             readers: JoinSet::new(),
-            clamped: budget.clamped,
+            clamped: Vec::new(),
         }
     }
 
@@ -404,18 +476,34 @@ impl Fleet {
         config.pending_requests_max = 65_536;
         config.message_bytes_max = options.message_bytes_max;
         config.seed = Some(self.common.plan.seed.value(connection, "client", 0));
+        if self.common.plan.topology.sessions.ping_interval.is_zero() {
+            // A plan without heartbeats has none from either side.
+            config.ping_interval = Duration::ZERO;
+        }
+        if let Some(Credentials(source)) = &options.credentials {
+            config.token = source(connection);
+        }
         config
     }
 
     fn client(&self, connection: u64) -> Client {
-        let at = usize::try_from(connection).unwrap_or(0) % self.sources.len();
-        let buffer = self.options.receive_buffer_bytes.filter(|_| connection < self.options.receive_buffer_below);
-        let connector = FaultyConnector::new(connection, self.faults.clone(), self.sources[at], buffer);
-        let mut builder = Client::builder(self.config(connection)).connector(connector);
+        let handler = CentrifugeHandler::default().server_honours_idempotency_keys(true);
+        let mut builder = Client::builder(self.config(connection)).handler(handler);
         if let Some(breaker) = self.options.breaker.as_ref().filter(|_| connection < PUBLISHER_CONNECTIONS) {
             builder = builder.breaker(breaker.clone());
         }
-        builder.start().expect("the lab's client settings are constants and a URL it made itself")
+        let started = match &self.road {
+            Road::Sockets(sources) => {
+                let at = usize::try_from(connection).unwrap_or(0) % sources.len();
+                let buffer =
+                    self.options.receive_buffer_bytes.filter(|_| connection < self.options.receive_buffer_below);
+                builder.connector(FaultyConnector::new(connection, self.faults.clone(), sources[at], buffer)).start()
+            }
+            Road::Memory(network) => {
+                builder.connector(MemoryConnector::new(connection, self.faults.clone(), network.clone())).start()
+            }
+        };
+        started.expect("the lab's client settings are constants and a URL it made itself")
     }
 
     /// Connects members `from..to` and subscribes each to its channels; waits until all are in force, at most `limit`.
@@ -513,7 +601,7 @@ impl Fleet {
             let due = if rate > 0.0 { began + Duration::from_secs_f64(n as f64 / rate) } else { Instant::now() };
             let publisher = n % self.numbers.len() as u64;
             let due = due.saturating_duration_since(self.common.began);
-            if let Some(publishing) = self.begin_publish(publisher, due).1 {
+            if let Some(publishing) = self.begin_publish(publisher, due, false).1 {
                 waiting.push(publishing);
             }
             progress(n);
@@ -545,18 +633,25 @@ impl Fleet {
         self.ledger().record(Event::Done { at: self.now(), id, outcome });
     }
 
-    /// Begins one publish: it is on its way when this returns, and the future waits for its answer.
-    fn begin_publish(
+    /// Begins one publish: it is on its way when this returns, and the future waits for its answer. With a key it is sent
+    /// again if its answer is lost.
+    pub(crate) fn begin_publish(
         &mut self,
         publisher: u64,
         due: Duration,
+        keyed: bool,
     ) -> (PublicationId, Option<futures_util::future::BoxFuture<'static, ()>>) {
         let at = usize::try_from(publisher).unwrap_or(0);
         let (id, channel, payload) = self.next_publication(publisher, due);
         let client = self.publishers[at % self.publishers.len()].clone();
         let common = Arc::clone(&self.common);
         let mut publishing = async move {
-            let published = client.publish_raw(channel, Payload::from_bytes(payload.as_bytes())).await;
+            let payload = Payload::from_bytes(payload.as_bytes());
+            let published = if keyed {
+                client.publish_idempotent(channel, payload, id.to_string()).await
+            } else {
+                client.publish_raw(channel, payload).await
+            };
             let outcome = match published {
                 Ok(()) => Outcome::Ok(None),
                 Err(PublishError::OutcomeUnknown(_)) => Outcome::Unknown,
@@ -589,7 +684,7 @@ impl Fleet {
         let _once = self.common.sentinels.set(sentinels.clone());
         for channel in 0..channels {
             let due = self.common.now();
-            let (id, publishing) = self.begin_publish(channel, due);
+            let (id, publishing) = self.begin_publish(channel, due, false);
             waiting.extend(publishing);
             self.ledger().record(Event::Sentinel { channel: number(channel), id });
         }
@@ -617,24 +712,13 @@ impl Fleet {
     }
 
     fn record_history(&self, channel: u32, history: &serde_json::Value) {
-        let mut ledger = self.common.ledger();
-        let epoch = ledger.epoch(history["epoch"].as_str().unwrap_or_default());
-        let top = crate::ledger::Place { epoch, offset: history["offset"].as_u64().unwrap_or(0) };
         let publications = history["publications"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let entries: Vec<(u64, crate::ledger::Content)> = publications
-            .iter()
-            .map(|publication| {
-                let data = publication["data"].to_string();
-                let content = Header::verify(self.common.plan.seed, data.as_bytes()).map(|header| header.id);
-                (publication["offset"].as_u64().unwrap_or(0), content)
-            })
-            .collect();
-        let at = self.common.now();
-        // A history as long as the server's bound on an answer begins at its oldest and may end before its top.
-        let cut = entries.last().is_some_and(|&(offset, _)| offset < top.offset);
-        if !cut {
-            ledger.record(Event::History { at, channel, top, entries });
-        }
+        let entries = publications.iter().map(|publication| {
+            let data = publication["data"].to_string();
+            (publication["offset"].as_u64().unwrap_or(0), self.common.content(data.as_bytes()))
+        });
+        let top = (history["epoch"].as_str().unwrap_or_default(), history["offset"].as_u64().unwrap_or(0));
+        self.common.record_history(channel, top, entries.collect());
     }
 
     /// Closes all members and publishers, at most `limit`.

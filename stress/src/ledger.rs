@@ -146,6 +146,12 @@ impl Ledger {
         number
     }
 
+    /// Bytes that are kept for publications, one place each: they grow with the run, rightly.
+    #[must_use]
+    pub fn bytes_per_publication(&self) -> u64 {
+        self.oracle.bytes_per_publication()
+    }
+
     /// How many events there are.
     #[must_use]
     pub fn len(&self) -> u64 {

@@ -7,9 +7,10 @@
 //! - [`chance`]: all randomness, counted from one seed
 //! - [`fault`]: what is done to streams and operations; plans of it, and what each fault counted
 //! - [`payload`]: what is published; [`ledger`]: what happened; [`oracle`]: the judgement over it
-//! - [`monitor`]: what a process uses, from outside; [`trend`]: whether it grows; [`histogram`]: latencies
+//! - [`monitor`]: what a process uses, from outside; [`live_bytes`]: what ours has allocated; [`trend`]: whether it grows; [`histogram`]: latencies
 //! - [`threshold`], [`verdict`]: a number with its limit and source; held, broken or inconclusive
 //! - [`server`]: the server as a child; [`fleet`]: its clients; [`raw`]: a peer that hides nothing; [`budget`]: what the machine lets us have
+//! - [`virtual_time`]: the same in one thread, where waiting costs nothing; [`explore`]: many short runs of it
 //! - [`mod@bench`]: what a connection and a delivery cost, beside a floor and peers
 //! - [`scenario`]: the claims; [`limits`]: where it ends; [`report`]: what came of them; [`progress`], [`cli`]: for whoever watches
 
@@ -17,11 +18,13 @@ pub mod bench;
 pub mod budget;
 pub mod chance;
 pub mod cli;
+pub mod explore;
 pub mod fault;
 pub mod fleet;
 pub mod histogram;
 pub mod ledger;
 pub mod limits;
+pub mod live_bytes;
 pub mod monitor;
 pub mod oracle;
 pub mod payload;
@@ -33,6 +36,7 @@ pub mod server;
 pub mod threshold;
 pub mod trend;
 pub mod verdict;
+pub mod virtual_time;
 
 pub use chance::{Chance, Seed};
 pub use fault::{

@@ -31,9 +31,9 @@ enum Command {
         #[command(flatten)]
         options: Options,
     },
-    /// Run again what a report tells of, with its seed and scale.
+    /// Run again what a report tells of, with its seed and scale; or a plan, in virtual time.
     Replay {
-        /// A report's NAME.json.
+        /// A report's NAME.json, or a plan that `explore` has written.
         file: PathBuf,
         /// The server binary.
         #[arg(long, value_name = "PATH")]
@@ -41,6 +41,24 @@ enum Command {
         /// Where the new report goes.
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
+    },
+    /// Draw a plan from each of many seeds, run it in virtual time, and make small what is broken.
+    Explore {
+        /// How many rounds.
+        #[arg(long, default_value_t = 1_000)]
+        seeds: u64,
+        /// Seed of the first; the others follow.
+        #[arg(long, default_value = "1", value_parser = cli::parse_seed)]
+        from: Seed,
+        /// Only faults of these kinds, as `reset,fin,stall`; all by default.
+        #[arg(long, value_name = "LIST", value_delimiter = ',')]
+        faults: Vec<String>,
+        /// Threads; by default as many as there are processors. The outcome does not depend on it.
+        #[arg(long)]
+        jobs: Option<usize>,
+        /// Where the small plans go.
+        #[arg(long, value_name = "DIR", default_value = "stress-out")]
+        out: PathBuf,
     },
     /// Double connections, subscriptions, rate and payload until an objective breaks, and tell the knees.
     Limits {
@@ -92,6 +110,7 @@ fn main() -> ExitCode {
         Command::List => Ok(cli::list()),
         Command::Run { names, all, options } => cli::run(&names, all, options.into()),
         Command::Limits { options } => cli::limits(options.into()),
+        Command::Explore { seeds, from, faults, jobs, out } => cli::explore(seeds, from, faults, jobs, &out),
         Command::Replay { file, server, out } => cli::replay(&file, server, out),
         Command::Report { directory, write, plots } => cli::report(&directory, write.as_deref(), &plots),
     };

@@ -50,12 +50,30 @@ pub struct Report {
     pub latencies: BTreeMap<String, LatencyReport>,
     /// Processes, by name.
     pub resources: BTreeMap<String, ResourceReport>,
+    /// What is plotted besides.
+    #[serde(default)]
+    pub curves: Vec<Plot>,
     /// What one should know before believing it.
     pub doubts: Vec<String>,
     /// Other numbers worth keeping.
     pub numbers: BTreeMap<String, f64>,
     /// The line that runs it again.
     pub replay: String,
+}
+
+/// A plot of lines.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Plot {
+    /// Part of its file's name.
+    pub name: String,
+    /// What is above it.
+    pub title: String,
+    /// Unit of the x axis.
+    pub x_unit: String,
+    /// Unit of the y axis.
+    pub y_unit: String,
+    /// Each line's name and points.
+    pub series: Vec<(String, Vec<(f64, f64)>)>,
 }
 
 /// A class of violations.
@@ -134,7 +152,7 @@ impl Report {
         put("README.md".to_owned(), markdown::document(&read_all(directory)))
     }
 
-    fn plots(&self) -> Vec<(&'static str, String)> {
+    fn plots(&self) -> Vec<(&str, String)> {
         let mut plots = Vec::new();
         let memory: Vec<svg::Series> = self
             .resources
@@ -150,6 +168,14 @@ impl Report {
             .collect();
         if memory.iter().any(|series| series.points.len() > 1) {
             plots.push(("memory", svg::lines(&format!("{}: resident memory", self.name), "s", "MiB", &memory)));
+        }
+        for plot in &self.curves {
+            let series: Vec<svg::Series> = plot
+                .series
+                .iter()
+                .map(|(name, points)| svg::Series { name: name.clone(), points: points.clone() })
+                .collect();
+            plots.push((plot.name.as_str(), svg::lines(&plot.title, &plot.x_unit, &plot.y_unit, &series)));
         }
         if !self.latencies.is_empty() {
             let bars: Vec<svg::Bars> = self

@@ -16,6 +16,7 @@ use crate::server::{Server, ServerConfig, find_binary};
 mod cascading;
 mod churn;
 mod connections;
+mod day;
 mod descriptors;
 mod drops;
 mod far_and_large;
@@ -162,6 +163,8 @@ pub fn all() -> Vec<Box<dyn Scenario>> {
         Box::new(retries::Retries),
         Box::new(idle::IdleTimeouts),
         Box::new(sustained::Sustained),
+        Box::new(day::Day::new()),
+        Box::new(day::Day::payload_only()),
     ]
 }
 

@@ -45,6 +45,11 @@ async fn holds_small_alone(name: &str) {
     holds(name, &Context { server: Some(common::binary()), scale: 0.01, ..Context::default() }).await;
 }
 
+/// A whole day of a few members, with a server inside this process.
+async fn holds_small_virtual(name: &str) {
+    holds(name, &Context { scale: 0.002, ..Context::default() }).await;
+}
+
 async fn holds_full(name: &str) {
     let scale = variable("PUBSUB_STRESS_CLIENTS").unwrap_or(10_000) as f64 / 10_000.0;
     let seed = Seed(variable("PUBSUB_STRESS_SEED").unwrap_or(1));
@@ -102,6 +107,8 @@ scenarios! {
     small_retried_publishes by holds_small_alone, test_stress_retried_publishes: "retried_publishes";
     small_idle_timeouts by holds_small_alone, test_stress_idle_timeouts: "idle_timeouts";
     small_sustained by holds_small_alone, test_stress_sustained_10k_subscriptions: "sustained_10k_subscriptions";
+    small_virtual_day by holds_small_virtual, test_stress_24hour_sustained_10k_subscriptions: "24hour_sustained_10k_subscriptions";
+    small_virtual_day_payload_only by holds_small_virtual, test_stress_24hour_sustained_10k_payload_only: "24hour_sustained_10k_payload_only";
 }
 
 #[test]

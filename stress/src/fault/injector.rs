@@ -321,6 +321,11 @@ impl Faults {
         }
     }
 
+    /// Ends what is still on its way from streams that have gone.
+    pub fn forget_lingering(&self) {
+        lock(&self.0.lingering).abort_all();
+    }
+
     fn announce(&self) {
         self.0.version.fetch_add(1, Ordering::AcqRel);
         let links: Vec<Arc<Link>> = lock(&self.0.state).links.values().filter_map(Weak::upgrade).collect();

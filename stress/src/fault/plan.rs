@@ -40,6 +40,52 @@ pub struct Topology {
     /// How long it keeps them.
     #[serde(with = "seconds")]
     pub history_ttl: Duration,
+    /// What the connections are held to. Only runs in virtual time set their server by it.
+    pub sessions: Sessions,
+}
+
+/// What connections are held to by their server, and how long they stay.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sessions {
+    /// Time between two pings of the server.
+    #[serde(with = "seconds")]
+    pub ping_interval: Duration,
+    /// Time for the pong.
+    #[serde(with = "seconds")]
+    pub pong_timeout: Duration,
+    /// Bytes that may wait for one connection.
+    pub queue_bytes: usize,
+    /// How long a token is good for; it is renewed before. `None`: nobody shows one.
+    #[serde(with = "seconds::optional")]
+    pub token_ttl: Option<Duration>,
+    /// Members that leave for good and are replaced by a new one, per second altogether.
+    pub departures: f64,
+    /// How long a place is empty then.
+    #[serde(with = "seconds")]
+    pub away: Duration,
+    /// Requests for history and presence, per second altogether.
+    pub requests: f64,
+    /// Share of the publishers whose publications carry an idempotency key and are sent again until answered.
+    pub keyed: f64,
+    /// Share of the publishers that publish as a backend does, by the server's API.
+    pub by_api: f64,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            ping_interval: Duration::from_secs(25),
+            pong_timeout: Duration::from_secs(8),
+            queue_bytes: 1 << 20,
+            token_ttl: None,
+            departures: 0.0,
+            away: Duration::from_secs(1),
+            requests: 0.0,
+            keyed: 0.0,
+            by_api: 0.0,
+        }
+    }
 }
 
 impl Default for Topology {
@@ -50,6 +96,7 @@ impl Default for Topology {
             subscriptions_each: 1,
             history_size: 1_000,
             history_ttl: Duration::from_secs(300),
+            sessions: Sessions::default(),
         }
     }
 }
@@ -349,6 +396,12 @@ pub enum Kind {
     Refuse,
     /// F2: the connect hangs.
     Blackhole,
+    /// F18: the node is gone at once, with all that it had in memory, and back at the end of the fault.
+    Kill,
+    /// F20: the node asks everybody to come back, ends, and is back at the end of the fault.
+    Restart,
+    /// F19: the node does not run until the end of the fault.
+    Stop,
 }
 
 impl Kind {
@@ -371,11 +424,14 @@ impl Kind {
             Self::Mutant(_) => "mutant",
             Self::Refuse => "refuse",
             Self::Blackhole => "blackhole",
+            Self::Kill => "kill",
+            Self::Restart => "restart",
+            Self::Stop => "stop",
         }
     }
 
     /// All names, in the order of the definition.
-    pub const NAMES: [&'static str; 15] = [
+    pub const NAMES: [&'static str; 18] = [
         "latency",
         "spikes",
         "bandwidth",
@@ -391,7 +447,16 @@ impl Kind {
         "mutant",
         "refuse",
         "blackhole",
+        "kill",
+        "restart",
+        "stop",
     ];
+
+    /// Whether it is done to the node and not to the streams.
+    #[must_use]
+    pub fn is_of_node(&self) -> bool {
+        matches!(self, Self::Kill | Self::Restart | Self::Stop)
+    }
 
     /// Whether it is a state of the link (healed with the guard) rather than one blow.
     #[must_use]

@@ -170,6 +170,7 @@ impl Class {
     #[must_use]
     pub fn of_measure(law: Law) -> Self {
         match law {
+            Law::I8 => Self::Stuck,
             Law::I13 => Self::Cascade,
             Law::I14 => Self::Drift,
             Law::I15 => Self::Leak,

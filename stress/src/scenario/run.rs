@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::fault::{Faults, Plan};
+use crate::fault::{Fault, FaultCounts, Faults, Plan};
 use crate::fleet::{Fleet, Offered};
 use crate::histogram::Latencies;
 use crate::monitor::{ResourceMonitor, ResourceReport, machine_cpu_seconds};
-use crate::oracle::{Class, Law};
-use crate::report::{FaultReport, LatencyReport, Report, Violation};
+use crate::oracle::{Class, Judgement, Law, Tally};
+use crate::report::{FaultReport, LatencyReport, Plot, Report, Violation};
 use crate::scenario::{Context, Scenario, Subject};
 use crate::threshold::Threshold;
 use crate::verdict::Verdict;
@@ -52,10 +52,11 @@ impl Run {
             thresholds: Vec::new(),
             violations: BTreeMap::new(),
             evaluated: BTreeMap::new(),
-            tally: crate::oracle::Tally::default(),
+            tally: Tally::default(),
             faults: BTreeMap::new(),
             latencies: BTreeMap::new(),
             resources: BTreeMap::new(),
+            curves: Vec::new(),
             doubts: Vec::new(),
             numbers: BTreeMap::new(),
             replay,
@@ -83,6 +84,11 @@ impl Run {
         self.report.numbers.insert(name.to_owned(), value);
     }
 
+    /// Something for the eye.
+    pub fn plot(&mut self, plot: Plot) {
+        self.report.curves.push(plot);
+    }
+
     /// A distribution.
     pub fn latencies(&mut self, name: &str, latencies: &Latencies) {
         self.report.latencies.insert(name.to_owned(), LatencyReport::from(latencies));
@@ -104,22 +110,35 @@ impl Run {
 
     /// What the faults counted. One that never bit proves nothing.
     pub fn faults(&mut self, faults: &Faults) {
-        for (id, (fault, counts)) in faults.counts() {
+        self.fault_counts(faults.counts(), faults.lane_peak());
+    }
+
+    /// The same where the faults themselves have gone.
+    pub fn fault_counts(&mut self, counts: BTreeMap<String, (Fault, FaultCounts)>, lane_peak: usize) {
+        for (id, (fault, counts)) in counts {
             if counts.applied == 0 {
                 self.inconclusive(format!("fault `{id}` was never applied (attempted {})", counts.attempted));
             }
             self.report.faults.insert(id, FaultReport { fault, counts });
         }
-        self.number("lab_queue_peak_bytes", faults.lane_peak() as f64);
+        self.number("lab_queue_peak_bytes", lane_peak as f64);
     }
 
     /// The oracle's judgement over a fleet's ledger, in which `laws` must have been looked at.
     pub fn judge(&mut self, fleet: &Fleet, laws: &[Law]) {
-        let (judgement, tally, empty) = {
+        let (judgement, tally) = {
             let ledger = fleet.ledger();
-            (ledger.judge(), ledger.tally(), ledger.is_empty())
+            (ledger.judge(), ledger.tally())
         };
-        if empty || tally.pushed + tally.recovered == 0 {
+        self.judged(&judgement, tally, laws);
+        for clamped in &fleet.clamped {
+            self.doubt(clamped.clone());
+        }
+    }
+
+    /// The same where the fleet itself has gone.
+    pub fn judged(&mut self, judgement: &Judgement, tally: Tally, laws: &[Law]) {
+        if tally.pushed + tally.recovered == 0 {
             self.inconclusive("the ledger has no delivery");
         }
         for law in judgement.unevaluated(laws) {
@@ -143,9 +162,6 @@ impl Run {
                     violation.witness.push(format!("{subject}: {line}"));
                 }
             }
-        }
-        for clamped in &fleet.clamped {
-            self.doubt(clamped.clone());
         }
     }
 

@@ -19,7 +19,7 @@ const FRAME_BYTES_MAX: usize = 8 << 20;
 
 /// Whether a fault does anything to a stream (and not only to the connect before it).
 pub(super) fn concerns_stream(fault: &Fault) -> bool {
-    fault.aim != Aim::Connect && !matches!(fault.kind, Kind::Refuse | Kind::Blackhole)
+    fault.aim != Aim::Connect && !matches!(fault.kind, Kind::Refuse | Kind::Blackhole) && !fault.kind.is_of_node()
 }
 
 /// A lasting fault at work here.

@@ -1,0 +1,112 @@
+//! `explore`, and `replay` of a plan: what runs in virtual time.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use super::say;
+use crate::chance::Seed;
+use crate::explore::{self, Broken, Explored, Options};
+use crate::fault::Kind;
+use crate::fault::plan::Plan;
+use crate::oracle::Judgement;
+use crate::progress::Progress;
+use crate::report::matrix;
+use crate::verdict::Verdict;
+use crate::virtual_time::world::{Look, run};
+
+/// Broken rounds that are made small and shown; the rest is counted.
+const SHOWN_MAX: usize = 5;
+/// Runs that making one small may take.
+const SHRINK_RUNS: usize = 400;
+
+/// Draws a plan from each of `seeds` seeds, runs it, makes small what is broken and writes that into `out`.
+///
+/// # Errors
+/// When a kind of fault is unknown, or a plan cannot be written.
+pub fn explore(
+    seeds: u64,
+    from: Seed,
+    faults: Vec<String>,
+    jobs: Option<usize>,
+    out: &Path,
+) -> anyhow::Result<Verdict> {
+    if let Some(unknown) = faults.iter().find(|name| !Kind::NAMES.contains(&name.as_str())) {
+        anyhow::bail!("there is no fault `{unknown}`; there are: {}", Kind::NAMES.join(", "));
+    }
+    let commit = super::commit();
+    say(&format!("stress explore: commit {commit}, {seeds} seeds from {from}, virtual time"));
+    let progress = Progress::new("explore");
+    progress.phase("rounds", seeds);
+    let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let options = Options { faults };
+    let explored = explore::many(from.0, seeds, &options, jobs, &|round| progress.at(round));
+    progress.finish();
+    say(&matrix::table_of(&explored.reached));
+    let Explored { rounds, delivered, broken, errors, fingerprint, .. } = explored;
+    say(&format!(
+        "{rounds} rounds, {delivered} deliveries judged, {} broken; fingerprint {fingerprint:#018x}",
+        broken.len()
+    ));
+    errors.iter().for_each(|error| say(&format!("could not be run: {error}")));
+    for one in broken.iter().take(SHOWN_MAX) {
+        show(one, out)?;
+    }
+    if broken.len() > SHOWN_MAX {
+        let seeds: Vec<String> = broken[SHOWN_MAX..].iter().map(|one| one.seed.to_string()).collect();
+        say(&format!("and broken too, not made small: seeds {}", seeds.join(" ")));
+    }
+    Ok(match (broken.is_empty(), delivered > 0 && errors.is_empty()) {
+        (false, _) => Verdict::Broken,
+        (true, true) => Verdict::Held,
+        (true, false) => Verdict::Inconclusive,
+    })
+}
+
+/// Makes a broken round small, writes its plan down, and says how to run it again.
+fn show(broken: &Broken, out: &Path) -> anyhow::Result<()> {
+    say(&format!("\nseed {} is broken:", broken.seed));
+    tell(&broken.judgement);
+    let small = explore::make_small(broken, SHRINK_RUNS);
+    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    let path = out.join(format!("plan-{:x}.json", broken.seed.0));
+    std::fs::write(&path, serde_json::to_string_pretty(&small)?)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    let (faults, topology) = (small.faults.len(), &small.topology);
+    say(&format!(
+        "  made small: {faults} faults, {} connections, {} channels, {} publications\n  stress replay {}",
+        topology.connections,
+        topology.channels,
+        small.workload.publications,
+        path.display()
+    ));
+    Ok(())
+}
+
+fn tell(judgement: &Judgement) {
+    for ((class, subject), finding) in &judgement.findings {
+        say(&format!("  {class:?} of {subject}, {} times: {}", finding.count, class.law().statement()));
+        finding.witness.iter().take(3).for_each(|line| say(&format!("    {line}")));
+    }
+}
+
+/// Runs a plan again, if `text` is one.
+pub(super) fn replay(text: &str) -> Option<anyhow::Result<Verdict>> {
+    let plan: Plan = serde_json::from_str(text).ok()?;
+    Some(run(&plan, &Look::default()).map(|outcome| {
+        let tally = outcome.tally;
+        say(&format!(
+            "{} of virtual time, {} publications, {} deliveries, fingerprint {:#018x}",
+            humane(outcome.virtual_time),
+            tally.invoked,
+            tally.pushed + tally.recovered,
+            outcome.fingerprint
+        ));
+        tell(&outcome.judgement);
+        if outcome.judgement.is_clean() { Verdict::Held } else { Verdict::Broken }
+    }))
+}
+
+fn humane(duration: std::time::Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}

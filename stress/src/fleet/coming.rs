@@ -1,0 +1,117 @@
+//! Members that leave for good and others that take their places, and what members ask beside publications.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use pubsub_client::{Client, HistoryQuery, SubscribeOptions};
+use pubsub_server::api::Service;
+use pubsub_server::api::channels::History;
+
+use super::{Common, Fleet, channel_name, number, subscriber};
+use crate::ledger::Event;
+
+/// What a member asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// What is kept in a channel.
+    History,
+    /// Who is there.
+    Presence,
+}
+
+impl Fleet {
+    /// A member closes its connection. It is on its way when this returns; the future is over when it is closed.
+    pub fn depart(&self, member: u64) -> BoxFuture<'static, ()> {
+        let client = self.member(member).cloned();
+        async move {
+            if let Some(client) = client {
+                client.close().await;
+            }
+        }
+        .boxed()
+    }
+
+    /// Another member takes the place of one that has left. Does not wait until it is there.
+    ///
+    /// # Errors
+    /// When its client takes no subscription.
+    pub fn arrive(&mut self, member: u64) -> anyhow::Result<()> {
+        let client = self.client(member);
+        for channel in self.common.plan.topology.channels_of(member) {
+            let (sub, channel) = (self.late_sub, number(channel));
+            self.late_sub += 1;
+            self.ledger().record(Event::Subscription { sub, channel, bystander: false });
+            let subscription = client.try_subscribe(channel_name(channel.into()), &SubscribeOptions::default())?;
+            let reader = subscriber::Subscriber::new(Arc::clone(&self.common), sub, channel, false);
+            self.readers.spawn(reader.run(subscription));
+        }
+        // Those who have left have been read to the end.
+        while self.readers.try_join_next().is_some() {}
+        if let Some(place) = usize::try_from(member).ok().and_then(|at| self.members.get_mut(at)) {
+            *place = client;
+        }
+        Ok(())
+    }
+
+    /// A member asks about one of its channels. Request number `request`; what it is told goes into the ledger.
+    pub fn ask(&self, request: u64, member: u64, channel: u64, question: Question) -> BoxFuture<'static, ()> {
+        let (client, common) = (self.member(member).cloned(), Arc::clone(&self.common));
+        async move {
+            let Some(client) = client else { return };
+            common.ledger().record(Event::Request { request });
+            match question {
+                Question::History => history(&client, &common, channel).await,
+                Question::Presence => drop(client.presence_stats(channel_name(channel)).await),
+            }
+            common.ledger().record(Event::Completion { request });
+        }
+        .boxed()
+    }
+
+    /// Members that have given up, with what they say, although nobody told them to.
+    #[must_use]
+    pub fn given_up(&self) -> Vec<String> {
+        let told = |(member, client): (usize, &Client)| {
+            let reason = client.close_reason()?;
+            Some(format!("member {member} gave up: {reason}"))
+        };
+        self.members.iter().enumerate().filter_map(told).collect()
+    }
+
+    /// Notes that the members present are all still trying, or who is not.
+    pub fn check_given_up(&self) {
+        let wrong = self.given_up();
+        let count = self.members.len() as u64;
+        self.ledger().record(Event::Checked { law: crate::oracle::Law::I8, count, wrong });
+    }
+
+    /// As [`census`](Self::census), of a server in this process.
+    pub async fn take_census(&self, service: &Service, most: u64) {
+        let topology = &self.common.plan.topology;
+        for channel in (0..topology.channels.min(most)).filter(|_| topology.history_size > 0) {
+            let request = History { channel: channel_name(channel), limit: -1, ..History::default() };
+            let Ok(history) = service.history(request).await else { continue };
+            let entries = history.publications.iter().map(|one| (one.offset, self.common.content(one.data.as_bytes())));
+            self.common.record_history(number(channel), (&history.epoch, history.offset), entries.collect());
+        }
+        let at = self.now();
+        self.ledger().record(Event::Census { at });
+    }
+
+    fn member(&self, member: u64) -> Option<&Client> {
+        usize::try_from(member).ok().and_then(|at| self.members.get(at))
+    }
+}
+
+async fn history(client: &Client, common: &Common, channel: u64) {
+    let query = HistoryQuery { limit: -1, ..HistoryQuery::default() };
+    // No answer, or a refusal, tells nothing of the history.
+    let Ok(history) = client.history(channel_name(channel), query).await else { return };
+    let entries = history.publications.iter().map(|one| (one.offset, common.content(one.data.as_bytes()))).collect();
+    common.record_history(number(channel), (&history.position.epoch, history.position.offset), entries);
+}
+
+/// How long a member's last words may take.
+pub const CLOSE_MAX: Duration = Duration::from_secs(10);

@@ -1,0 +1,147 @@
+//! What is due when: publications at their rate, members that leave and come, questions, the node's own faults, samples.
+//!
+//! Everything is drawn from the plan and known before it happens; nothing here looks at a clock.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use crate::chance::Chance;
+use crate::fault::plan::{Plan, Sessions};
+
+/// Something to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Due {
+    /// The fault of this number in the plan ends, and the node is back.
+    NodeUp(usize),
+    /// It begins, and the node is down.
+    NodeDown(usize),
+    /// Somebody comes to this member's place.
+    Arrival(u64),
+    /// A member leaves: the draw says which.
+    Departure,
+    /// A member asks something.
+    Question,
+    /// The next publication.
+    Publication,
+    /// Look at what is used.
+    Sample,
+    /// The plan is over.
+    End,
+}
+
+/// The agenda of one run.
+#[derive(Debug)]
+pub struct Agenda {
+    entries: BinaryHeap<Reverse<(Duration, Due)>>,
+    sessions: Sessions,
+    rate: f64,
+    publications: u64,
+    published: u64,
+    sample_every: Option<Duration>,
+    departures: Chance,
+    questions: Chance,
+    end: Duration,
+}
+
+/// Of a rate of events, the gap until the next: exponential, so that they come as they would from many.
+fn gap(rate: f64, chance: &mut Chance) -> Duration {
+    Duration::from_secs_f64((-(1.0 - chance.uniform()).ln() / rate).min(1e9))
+}
+
+impl Agenda {
+    /// Of a plan whose load begins at `begin`. Samples are taken at multiples of `sample_every`.
+    #[must_use]
+    pub fn new(plan: &Plan, begin: Duration, sample_every: Option<Duration>) -> Self {
+        let sessions = plan.topology.sessions.clone();
+        let rate = if plan.workload.rate > 0.0 { plan.workload.rate } else { 100.0 };
+        let load = Duration::from_secs_f64(plan.workload.publications as f64 / rate);
+        let faults_end = plan.faults.iter().map(|fault| fault.until.unwrap_or(fault.from)).max().unwrap_or_default();
+        let mut agenda = Self {
+            entries: BinaryHeap::new(),
+            rate,
+            publications: plan.workload.publications,
+            published: 0,
+            sample_every,
+            departures: plan.seed.chance(0, "departures"),
+            questions: plan.seed.chance(0, "questions"),
+            end: (begin + load).max(faults_end),
+            sessions,
+        };
+        agenda.put(agenda.end, Due::End);
+        if agenda.publications > 0 {
+            agenda.put(begin, Due::Publication);
+        }
+        for (number, fault) in plan.faults.iter().enumerate().filter(|(_, fault)| fault.kind.is_of_node()) {
+            agenda.put(fault.from, Due::NodeDown(number));
+            agenda.put(fault.until.unwrap_or(fault.from).max(fault.from), Due::NodeUp(number));
+        }
+        agenda.again(begin, Due::Departure);
+        agenda.again(begin, Due::Question);
+        agenda.again(begin, Due::Sample);
+        agenda
+    }
+
+    fn put(&mut self, at: Duration, due: Due) {
+        self.entries.push(Reverse((at, due)));
+    }
+
+    /// What comes again and again: the next time after `at`, unless the plan is over by then.
+    fn again(&mut self, at: Duration, due: Due) {
+        let (sessions, chance) = (&self.sessions, (&mut self.departures, &mut self.questions));
+        let next = match due {
+            Due::Departure if sessions.departures > 0.0 => at + gap(sessions.departures, chance.0),
+            Due::Question if sessions.requests > 0.0 => at + gap(sessions.requests, chance.1),
+            Due::Sample => match self.sample_every {
+                Some(every) => at + every,
+                None => return,
+            },
+            _ => return,
+        };
+        if next <= self.end {
+            self.put(next, due);
+        }
+    }
+
+    /// When the next thing is due.
+    #[must_use]
+    pub fn next_at(&self) -> Option<Duration> {
+        self.entries.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// Takes the next thing.
+    pub fn take(&mut self) -> Option<(Duration, Due)> {
+        let Reverse((at, due)) = self.entries.pop()?;
+        if due == Due::Publication {
+            self.published += 1;
+            if self.published < self.publications {
+                // From the number, not from the last time: a rate has no rounding to add up.
+                let first = at.saturating_sub(Duration::from_secs_f64((self.published - 1) as f64 / self.rate));
+                self.put(first + Duration::from_secs_f64(self.published as f64 / self.rate), due);
+            }
+        }
+        self.again(at, due);
+        Some((at, due))
+    }
+
+    /// Somebody comes back after having been away.
+    pub fn comes_back(&mut self, at: Duration, member: u64) {
+        self.put(at + self.sessions.away, Due::Arrival(member));
+    }
+
+    /// Which of so many members leaves.
+    pub fn leaver(&mut self, members: u64) -> u64 {
+        self.departures.below(0..members)
+    }
+
+    /// Who asks, and which of two questions.
+    pub fn asker(&mut self, members: u64) -> (u64, bool) {
+        (self.questions.below(0..members), self.questions.bernoulli(0.5))
+    }
+
+    /// When the plan is over.
+    #[must_use]
+    pub fn end(&self) -> Duration {
+        self.end
+    }
+}

@@ -1,0 +1,150 @@
+//! Pipes between clients and a node in this process. What passes at either end is noted in the fingerprint.
+//!
+//! There is one node at a time. While it is down nobody listens, and connects are refused.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use pubsub_server::transport::listener::{self, MemoryListener};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::fingerprint::{Fingerprint, Site};
+use crate::fault::Carrier;
+use crate::fault::memory::{MemoryStream, pair};
+
+/// Bytes that a pipe holds in each direction, as a socket with its smallest buffers would.
+const PIPE_BYTES: usize = 16 << 10;
+
+/// Marks the server's end in the fingerprint.
+const SERVER: u64 = 1 << 63;
+
+/// The way to the node. Cloning shares.
+#[derive(Clone)]
+pub struct Network(Arc<Inner>);
+
+struct Inner {
+    fingerprint: Fingerprint,
+    door: Mutex<Option<Door>>,
+}
+
+type Door = listener::MemoryConnector<NodeEnd>;
+
+/// A member's end of a pipe.
+pub type MemberEnd = Noted;
+/// The node's end.
+pub type NodeEnd = Noted;
+
+impl Network {
+    /// Nobody listens yet.
+    #[must_use]
+    pub fn new(fingerprint: Fingerprint) -> Self {
+        Self(Arc::new(Inner { fingerprint, door: Mutex::default() }))
+    }
+
+    /// A node begins to listen.
+    #[must_use]
+    pub fn listen(&self) -> MemoryListener<NodeEnd> {
+        let (listener, door) = listener::memory();
+        *self.door() = Some(door);
+        listener
+    }
+
+    /// It is gone.
+    pub fn hang_up(&self) {
+        *self.door() = None;
+    }
+
+    /// Connects member number `connection`.
+    ///
+    /// # Errors
+    /// `ConnectionRefused` while nobody listens.
+    pub fn connect(&self, connection: u64) -> io::Result<MemberEnd> {
+        let (ours, theirs) = pair(PIPE_BYTES);
+        let fingerprint = &self.0.fingerprint;
+        fingerprint.note(connection, Site::Connect, &[]);
+        let door = self.door().clone().ok_or(io::ErrorKind::ConnectionRefused)?;
+        door.connect_with(Noted { inner: theirs, who: connection | SERVER, fingerprint: fingerprint.clone() })?;
+        Ok(Noted { inner: ours, who: connection, fingerprint: fingerprint.clone() })
+    }
+
+    fn door(&self) -> std::sync::MutexGuard<'_, Option<Door>> {
+        self.0.door.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Network(..)")
+    }
+}
+
+impl std::fmt::Debug for Noted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Noted({})", self.who & !SERVER)
+    }
+}
+
+/// A stream that notes what passes.
+pub struct Noted {
+    inner: MemoryStream,
+    who: u64,
+    fingerprint: Fingerprint,
+}
+
+impl Noted {
+    fn note<T>(&self, polled: &Poll<io::Result<T>>, site: Site, bytes: &[u8]) {
+        match polled {
+            Poll::Pending => {}
+            Poll::Ready(Ok(_)) => self.fingerprint.note(self.who, site, bytes),
+            Poll::Ready(Err(_)) => self.fingerprint.note(self.who, Site::Failure, &[]),
+        }
+    }
+}
+
+impl Carrier for Noted {
+    fn reset_on_drop(&mut self) {
+        self.inner.reset_on_drop();
+    }
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        // The runtime may be gone already, and its clock with it: what ends then ends after the run.
+        if tokio::runtime::Handle::try_current().is_ok() {
+            self.fingerprint.note(self.who, Site::Drop, &[]);
+        }
+    }
+}
+
+impl AsyncRead for Noted {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut this.inner).poll_read(cx, buf);
+        this.note(&polled, Site::Read, &buf.filled()[before..]);
+        polled
+    }
+}
+
+impl AsyncWrite for Noted {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.inner).poll_write(cx, buf);
+        let written = if let Poll::Ready(Ok(count)) = polled { count } else { 0 };
+        this.note(&polled, Site::Write, &buf[..written]);
+        polled
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.inner).poll_shutdown(cx);
+        this.note(&polled, Site::Shutdown, &[]);
+        polled
+    }
+}

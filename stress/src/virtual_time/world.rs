@@ -1,0 +1,556 @@
+//! A plan at work: node, fleet, faults and ledger in one runtime whose clock is paused, from the first connect to the
+//! last thing that is left behind.
+//!
+//! Phases as in every scenario: connect, load under faults, quiet point (everything healed), sentinels, census; then
+//! everybody leaves, what may run out runs out, and whatever a map still holds is a leak.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use pubsub_client::Payload;
+use pubsub_server::api::Service;
+use pubsub_server::api::channels::OfChannel;
+use pubsub_server::api::publish::Publish;
+use tokio::time::Instant;
+
+use super::agenda::{Agenda, Due};
+use super::fingerprint::{Fingerprint, Site};
+use super::network::Network;
+use super::node::{Holdings, Node};
+use crate::fault::plan::Plan;
+use crate::fault::{Aim, Fault, FaultCounts, FaultGuard, Faults, Kind};
+use crate::fleet::coming::{CLOSE_MAX, Question};
+use crate::fleet::{Breaks, Fleet, FleetOptions, Recorder, channel_name};
+use crate::histogram::Latencies;
+use crate::ledger::{Event, Outcome as Published, Place};
+use crate::oracle::{Judgement, Law, Tally};
+
+/// How long everybody may take to be there at first.
+const CONNECT_MAX: Duration = Duration::from_secs(60);
+/// Publications without an answer at one time, beyond which the next are not begun.
+const UNANSWERED_MAX: usize = 4_096;
+/// What a run may take in virtual time beyond its plan; a run that takes longer hangs.
+const HANG_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// Histories read at the census.
+const CENSUS_CHANNELS_MAX: u64 = 500;
+
+/// How to look at a run while it goes.
+#[derive(Default)]
+pub struct Look<'a> {
+    /// Take a sample so often.
+    pub sample_every: Option<Duration>,
+    /// Tells the bytes that are allocated now.
+    pub live_bytes: Option<fn() -> u64>,
+    /// Is told how far the plan is.
+    pub progress: Option<&'a dyn Fn(Duration)>,
+}
+
+/// What was used at one moment of the run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sample {
+    /// When, since the run began.
+    pub at: Duration,
+    /// Bytes allocated by node, clients and lab together.
+    pub live_bytes: u64,
+    /// Of these, what the ledger keeps of each publication.
+    pub ledger_bytes: u64,
+    /// What the node held.
+    pub holdings: Holdings,
+    /// Subscriptions in force.
+    pub live: u64,
+    /// Whether this moment is like the others: everybody there, no fault at work.
+    pub is_level: bool,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The oracle's.
+    pub judgement: Judgement,
+    /// Deliveries in numbers.
+    pub tally: Tally,
+    /// What each fault counted.
+    pub faults: BTreeMap<String, (Fault, FaultCounts)>,
+    /// The run in one number.
+    pub fingerprint: u64,
+    /// How many notes that is made of.
+    pub notes: u64,
+    /// How long it took, in virtual time.
+    pub virtual_time: Duration,
+    /// From due to arrival, in virtual time.
+    pub latencies: Latencies,
+    /// Breaks of continuity, by code.
+    pub breaks: BTreeMap<u32, Breaks>,
+    /// What was used meanwhile.
+    pub samples: Vec<Sample>,
+    /// Publications that were begun, of those planned.
+    pub offered: (u64, u64),
+    /// Bytes a direction of a stream held back at most.
+    pub lane_peak: usize,
+}
+
+thread_local! {
+    static PANICS: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+}
+
+/// Keeps what panics on this thread say, instead of printing it, while a run goes.
+struct Watching;
+
+impl Watching {
+    fn begin() -> Self {
+        static INSTALLED: Once = Once::new();
+        INSTALLED.call_once(|| {
+            let before = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                let kept = PANICS.with_borrow_mut(|panics| panics.as_mut().map(|kept| kept.push(panic.to_string())));
+                if kept.is_none() {
+                    before(panic);
+                }
+            }));
+        });
+        PANICS.set(Some(Vec::new()));
+        Self
+    }
+
+    fn told(&self) -> Vec<String> {
+        PANICS.with_borrow(|panics| panics.clone().unwrap_or_default())
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        PANICS.set(None);
+    }
+}
+
+/// Runs a plan to its end. Blocks the thread for as long as that takes to compute.
+///
+/// # Errors
+/// When there is no runtime to be had, or the node does not start: nothing was shown then.
+pub fn run(plan: &Plan, look: &Look<'_>) -> anyhow::Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+    let watching = Watching::begin();
+    runtime.block_on(tokio::task::unconstrained(World::go(plan, look, &watching)))
+}
+
+struct World<'a> {
+    plan: &'a Plan,
+    look: &'a Look<'a>,
+    node: Node,
+    fleet: Fleet,
+    faults: Faults,
+    fingerprint: Fingerprint,
+    /// Members that are away.
+    away: BTreeSet<u64>,
+    manners: Vec<Manner>,
+    /// Publishers with a publication that has to be answered before their next.
+    busy: BTreeSet<u64>,
+    requests: u64,
+    samples: Vec<Sample>,
+    offered: u64,
+    /// The node is on its way down.
+    ending: Option<BoxFuture<'static, ()>>,
+    held: BTreeMap<usize, FaultGuard>,
+}
+
+/// How a publisher publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// Through its client, which tells when it does not know.
+    Plain,
+    /// The same with keys, one after the other.
+    Keyed,
+    /// As a backend, by the server's API.
+    Api,
+}
+
+/// Something under way: whose publication it was, if somebody waits for it.
+type Pending = FuturesUnordered<BoxFuture<'static, Option<u64>>>;
+
+impl<'a> World<'a> {
+    async fn go(plan: &'a Plan, look: &'a Look<'a>, watching: &Watching) -> anyhow::Result<Outcome> {
+        let fingerprint = Fingerprint::begin();
+        let network = Network::new(fingerprint.clone());
+        let mut node = Node::new(plan, network.clone());
+        node.start()?;
+        let faults = Faults::new(plan);
+        let options = FleetOptions { credentials: node.credentials(plan), ..FleetOptions::default() };
+        let fleet = Fleet::in_memory(plan, faults.clone(), network, options);
+        let manners = (0..plan.workload.publishers.max(plan.topology.channels)).map(|n| manner(plan, n)).collect();
+        let mut world = Self {
+            plan,
+            look,
+            node,
+            fleet,
+            faults,
+            fingerprint,
+            away: BTreeSet::new(),
+            manners,
+            busy: BTreeSet::new(),
+            requests: 0,
+            samples: samples_for(plan, look),
+            offered: 0,
+            ending: None,
+            held: BTreeMap::new(),
+        };
+        let recorder = world.fleet.recorder();
+        let limit = plan_end(plan) + HANG_AFTER;
+        let mut hang = Vec::new();
+        let done = tokio::time::timeout(limit, world.live()).await;
+        if done.is_err() {
+            hang.push(format!("the run did not end within {limit:?} of virtual time"));
+        }
+        let World { node, fleet, faults, fingerprint, samples, offered, .. } = world;
+        let (latencies, breaks, virtual_time) = (fleet.latencies(), fleet.breaks(), fleet.now());
+        if hang.is_empty() {
+            leave(plan, node, fleet, &faults, &recorder).await;
+        }
+        let mut wrong = watching.told();
+        wrong.append(&mut hang);
+        recorder.record(Event::Checked { law: Law::I19, count: 1, wrong });
+        let ledger = recorder.ledger();
+        Ok(Outcome {
+            judgement: ledger.judge(),
+            tally: ledger.tally(),
+            faults: faults.counts(),
+            fingerprint: fingerprint.value(),
+            notes: fingerprint.notes(),
+            virtual_time,
+            latencies,
+            breaks,
+            samples,
+            offered: (offered, plan.workload.publications),
+            lane_peak: faults.lane_peak(),
+        })
+    }
+
+    /// From the first connect to the census.
+    async fn live(&mut self) {
+        let plan = self.plan;
+        let streams = Plan {
+            faults: plan.faults.iter().filter(|fault| !fault.kind.is_of_node()).cloned().collect(),
+            ..plan.clone()
+        };
+        let faults = self.faults.clone();
+        let hurting = tokio::spawn(async move { faults.run(&streams).await });
+        let untouched = bystanders(plan, &self.faults);
+        let connections = plan.topology.connections;
+        // Those who cannot come in time are waited for at the quiet point; what keeps them may be a fault of the plan.
+        self.fleet.connect(0..connections, CONNECT_MAX, |member| untouched.contains(&member), |_| {}).await;
+        let mut publishers = self.fleet.connect_publishers(publisher_connections(plan), CONNECT_MAX).await;
+        let mut pending = Pending::new();
+        if publishers.is_ok() {
+            self.load(&mut pending).await;
+        }
+        hurting.abort();
+        // Over or given up: either way its guards are gone now.
+        drop(hurting.await);
+        self.held.clear();
+        if publishers.is_err() {
+            publishers = self.fleet.connect_publishers(publisher_connections(plan), CONNECT_MAX).await;
+        }
+        while pending.next().await.is_some() {}
+        if let Err(error) = publishers {
+            let wrong = vec![format!("no publisher could connect, though nothing stood in its way: {error}")];
+            self.fleet.ledger().record(Event::Checked { law: Law::I8, count: 1, wrong });
+            return;
+        }
+        self.rest().await;
+    }
+
+    /// What the agenda says, until its end.
+    async fn load(&mut self, pending: &mut Pending) {
+        let began = Instant::now() - self.fleet.now();
+        let mut agenda = Agenda::new(self.plan, self.fleet.now(), self.look.sample_every);
+        while let Some(at) = agenda.next_at() {
+            loop {
+                tokio::select! {
+                    biased;
+                    Some(answered) = pending.next(), if !pending.is_empty() => self.answered(answered),
+                    () = tokio::time::sleep_until(began + at) => break,
+                }
+            }
+            let Some((at, due)) = agenda.take() else { break };
+            match due {
+                Due::Publication => self.publish(at, pending),
+                Due::Departure => self.depart(at, &mut agenda, pending),
+                Due::Arrival(member) => self.arrive(member),
+                Due::Question => self.ask(&mut agenda, pending),
+                Due::NodeDown(fault) => self.node_down(fault).await,
+                Due::NodeUp(fault) => self.node_up(fault).await,
+                Due::Sample => self.sample(at).await,
+                Due::End => {}
+            }
+        }
+        for member in std::mem::take(&mut self.away) {
+            self.arrive_now(member);
+        }
+        if self.node.server().is_none() {
+            self.node_up(usize::MAX).await;
+        }
+    }
+
+    fn answered(&mut self, publisher: Option<u64>) {
+        if let Some(publisher) = publisher {
+            self.busy.remove(&publisher);
+        }
+    }
+
+    fn publish(&mut self, due: Duration, pending: &mut Pending) {
+        if pending.len() >= UNANSWERED_MAX {
+            return;
+        }
+        let publishers = self.manners.len() as u64;
+        let turn = self.offered % publishers.max(1);
+        let free = (0..publishers).map(|n| (turn + n) % publishers).find(|publisher| !self.busy.contains(publisher));
+        let Some(publisher) = free else { return };
+        self.offered += 1;
+        match self.manners[usize::try_from(publisher).unwrap_or(0)] {
+            Manner::Api => {
+                let Some(server) = self.node.server() else { return };
+                let service = Arc::clone(server.service());
+                let (id, channel, payload) = self.fleet.next_publication(publisher, due);
+                let recorder = self.fleet.recorder();
+                pending.push(Box::pin(async move {
+                    recorder.done(id, by_api(&service, &recorder, channel, &payload).await);
+                    None
+                }));
+            }
+            manner => {
+                let keyed = manner == Manner::Keyed;
+                if let Some(publishing) = self.fleet.begin_publish(publisher, due, keyed).1 {
+                    if keyed {
+                        self.busy.insert(publisher);
+                    }
+                    pending.push(Box::pin(async move {
+                        publishing.await;
+                        keyed.then_some(publisher)
+                    }));
+                }
+            }
+        }
+    }
+
+    fn depart(&mut self, at: Duration, agenda: &mut Agenda, pending: &mut Pending) {
+        let member = agenda.leaver(self.plan.topology.connections);
+        if !self.away.insert(member) {
+            return;
+        }
+        self.fingerprint.note(member, Site::Agenda, b"departs");
+        let leaving = self.fleet.depart(member);
+        pending.push(Box::pin(async move {
+            leaving.await;
+            None
+        }));
+        agenda.comes_back(at, member);
+    }
+
+    fn arrive(&mut self, member: u64) {
+        if self.away.remove(&member) {
+            self.arrive_now(member);
+        }
+    }
+
+    fn arrive_now(&mut self, member: u64) {
+        self.fingerprint.note(member, Site::Agenda, b"arrives");
+        self.fleet.arrive(member).expect("a client that was just made takes subscriptions");
+    }
+
+    fn ask(&mut self, agenda: &mut Agenda, pending: &mut Pending) {
+        let (member, history) = agenda.asker(self.plan.topology.connections);
+        let question = if history { Question::History } else { Question::Presence };
+        let Some(channel) = self.plan.topology.channels_of(member).next() else { return };
+        self.requests += 1;
+        let asking = self.fleet.ask(self.requests, member, channel, question);
+        pending.push(Box::pin(async move {
+            asking.await;
+            None
+        }));
+    }
+
+    async fn node_down(&mut self, fault: usize) {
+        let Some(fault_of_plan) = self.plan.faults.get(fault) else { return };
+        self.held.insert(fault, self.faults.inject(fault_of_plan.clone()));
+        let Some(counters) = self.faults.counters(&fault_of_plan.id) else { return };
+        counters.attempt();
+        if self.node.server().is_none() {
+            return;
+        }
+        counters.apply();
+        self.fingerprint.note(fault as u64, Site::Agenda, b"down");
+        if fault_of_plan.kind == Kind::Restart {
+            let ending = tokio::spawn(self.node.shut_down());
+            self.ending = Some(Box::pin(async move { drop(ending.await) }));
+        } else {
+            self.node.kill().await;
+        }
+    }
+
+    async fn node_up(&mut self, fault: usize) {
+        self.held.remove(&fault);
+        if let Some(ending) = self.ending.take() {
+            ending.await;
+        }
+        if self.node.server().is_some() {
+            return;
+        }
+        // Its memory is gone, and with it the streams: what was acknowledged so far may be lost, by declaration.
+        self.fleet.recorder().record(Event::Amnesia);
+        self.fingerprint.note(fault as u64, Site::Agenda, b"up");
+        self.node.start().expect("it has started before with the same configuration");
+    }
+
+    async fn sample(&mut self, at: Duration) {
+        let (topology, live) = (&self.plan.topology, self.fleet.live());
+        let all = topology.connections * topology.subscriptions_each.min(topology.channels);
+        let live_bytes = self.look.live_bytes.map_or(0, |bytes| bytes());
+        let ledger_bytes = self.fleet.ledger().bytes_per_publication();
+        let holdings = self.node.holdings().await;
+        self.samples.push(Sample { at, live_bytes, ledger_bytes, holdings, live, is_level: live == all });
+        if let Some(progress) = self.look.progress {
+            progress(at);
+        }
+    }
+
+    /// The quiet point, the sentinels, the census.
+    async fn rest(&mut self) {
+        let topology = &self.plan.topology;
+        let each = topology.subscriptions_each.min(topology.channels);
+        let subscriptions = topology.connections * each;
+        self.fleet.settle(self.bound(), subscriptions).await;
+        self.fleet.check_given_up();
+        let Some(server) = self.node.server() else { return };
+        let stats = server.service().metrics().snapshot();
+        let clients = topology.connections + publisher_connections(self.plan);
+        for (name, expected, actual) in
+            [("num_clients", clients, stats.connections()), ("num_subs", subscriptions, stats.subscriptions())]
+        {
+            let (name, expected, actual) = (name.to_owned(), expected as f64, actual as f64);
+            self.fleet.ledger().record(Event::Compare { law: Law::I14, name, expected, actual, tolerance: 0.0 });
+        }
+        for channel in 0..topology.channels.min(CENSUS_CHANNELS_MAX) {
+            let here = (0..topology.connections).filter(|&c| topology.channels_of(c).any(|of| of == channel)).count();
+            let name = channel_name(channel);
+            let present = server.service().presence_stats(OfChannel { channel: name.clone() }).await;
+            let actual = present.map_or(f64::NAN, |present| f64::from(present.num_clients));
+            let (name, expected) = (format!("present in {name}"), here as f64);
+            self.fleet.ledger().record(Event::Compare { law: Law::I18, name, expected, actual, tolerance: 0.0 });
+        }
+        self.fleet.take_census(server.service(), CENSUS_CHANNELS_MAX).await;
+    }
+
+    /// B: within it, once everything is healed, everybody has come back and caught up.
+    fn bound(&self) -> Duration {
+        let sessions = &self.plan.topology.sessions;
+        let options = FleetOptions::default();
+        // A dead connection is noticed, twice at worst; then a connect that fails, a delay, one that works; then drain.
+        (sessions.ping_interval + sessions.pong_timeout) * 2
+            + options.connect_timeout * 2
+            + options.reconnect_max_delay * 2
+            + options.request_timeout
+            + Duration::from_secs(10)
+    }
+}
+
+/// Everybody leaves, what runs out runs out, and what is left is a leak.
+async fn leave(plan: &Plan, mut node: Node, fleet: Fleet, faults: &Faults, recorder: &Recorder) {
+    let sessions = &plan.topology.sessions;
+    fleet.close(CLOSE_MAX).await;
+    tokio::time::sleep(sessions.ping_interval + sessions.pong_timeout + node.forgets_after()).await;
+    let Holdings { census, gate, streams, presence, results } = node.holdings().await;
+    let left = [
+        ("connections in shards", census.connections),
+        ("connections at the gate", gate),
+        ("channels in shards", census.channels),
+        ("members of channels", census.members),
+        ("subscriptions that wait", census.waiting + census.answers),
+        ("bytes in outboxes", census.outbox_bytes),
+        ("messages in inboxes", census.inbox_messages),
+        ("channels in the hub", census.routes),
+        ("users", census.users),
+        ("streams", streams),
+        ("channels with presence", presence),
+        ("remembered results", results),
+    ];
+    for (what, left) in left {
+        compare_left(recorder, what, left);
+    }
+    node.shut_down().await;
+    faults.forget_lingering();
+    drop(node);
+    tokio::task::yield_now().await;
+    compare_left(recorder, "tasks", tokio::runtime::Handle::current().metrics().num_alive_tasks());
+}
+
+fn compare_left(recorder: &Recorder, what: &str, left: usize) {
+    let name = format!("{what} left when all have gone");
+    recorder.record(Event::Compare { law: Law::I15, name, expected: 0.0, actual: left as f64, tolerance: 0.0 });
+}
+
+/// Publishes as a backend does.
+async fn by_api(service: &Service, recorder: &Recorder, channel: String, payload: &str) -> Published {
+    let data = Some(Payload::from_bytes(payload.as_bytes()));
+    match service.publish(Publish { channel, data, ..Publish::default() }).await {
+        Ok(published) if published.epoch.is_empty() => Published::Ok(None),
+        Ok(published) => {
+            let epoch = recorder.ledger().epoch(&published.epoch);
+            Published::Ok(Some(Place { epoch, offset: published.offset }))
+        }
+        Err(_) => Published::Failed,
+    }
+}
+
+fn manner(plan: &Plan, publisher: u64) -> Manner {
+    let sessions = &plan.topology.sessions;
+    let draw = plan.seed.chance(publisher, "manner").uniform();
+    if draw < sessions.by_api {
+        Manner::Api
+    } else if draw < sessions.by_api + sessions.keyed {
+        Manner::Keyed
+    } else {
+        Manner::Plain
+    }
+}
+
+/// Room for all samples at once: a list that grows would be seen in what it lists.
+fn samples_for(plan: &Plan, look: &Look<'_>) -> Vec<Sample> {
+    let count = look.sample_every.map_or(0, |every| plan_end(plan).as_secs() / every.as_secs().max(1) + 2);
+    Vec::with_capacity(usize::try_from(count).unwrap_or(0))
+}
+
+/// Connections that the publishers share.
+fn publisher_connections(plan: &Plan) -> u64 {
+    plan.workload.publishers.clamp(1, 4)
+}
+
+/// When the plan is over, at the latest: after its load has begun as late as it may.
+fn plan_end(plan: &Plan) -> Duration {
+    Agenda::new(plan, CONNECT_MAX * 2, None).end()
+}
+
+/// Members that nothing in the plan means: they must feel nothing.
+fn bystanders(plan: &Plan, faults: &Faults) -> BTreeSet<u64> {
+    if plan.faults.iter().any(|fault| fault.kind.is_of_node()) || plan.topology.sessions.departures > 0.0 {
+        return BTreeSet::new();
+    }
+    let mut untouched: BTreeSet<u64> = (0..plan.topology.connections).collect();
+    for fault in plan.faults.iter().filter(|fault| !is_weather(fault)) {
+        match faults.targets(fault) {
+            None => return BTreeSet::new(),
+            Some(targets) => untouched.retain(|member| targets.binary_search(member).is_err()),
+        }
+    }
+    untouched
+}
+
+/// Slow or fitful, and nothing that ends a connection.
+fn is_weather(fault: &Fault) -> bool {
+    let weather =
+        matches!(fault.kind, Kind::Latency(_) | Kind::Slices { .. } | Kind::Coalesce { .. } | Kind::Yields { .. });
+    weather && fault.aim == Aim::At
+}
