@@ -4,15 +4,29 @@
 //! the servers take turns round by round, and what is shown is the median of the rounds with its spread. CPU and memory are
 //! read from outside, from `/proc`.
 //!
-//! - [`workload`]: what is done; [`generator`]: does it; [`peer`]: to whom, and in which words
-//! - [`floor`]: the least a server can cost; [`process`]: a server as a child, and what it uses
-//! - [`report`]: the table and the plots
+//! - [`workload`]: what is done; [`generator`]: does it, with [`fleet`], [`publisher`] and [`churn`]
+//! - [`stamp`]: what a publication carries; [`stream`], [`words`]: how it travels
+//! - [`peer`], [`others`]: to whom; [`process`]: a server as a child, and what it uses
+//! - [`floor`]: the least a server can cost; [`naive`]: what one writes in an afternoon
+//! - [`growth`]: how it grows; [`once`]: what is looked at once, for itself
+//! - [`goals`]: what it should come to; [`report`]: the page and its plots
 
+pub mod churn;
+pub mod fleet;
 pub mod floor;
 pub mod generator;
+pub mod goals;
+pub mod growth;
+pub mod naive;
+pub mod once;
+pub mod others;
 pub mod peer;
 pub mod process;
+pub mod publisher;
 pub mod report;
+pub mod stamp;
+pub mod stream;
+pub mod words;
 pub mod workload;
 
 use std::collections::BTreeMap;
@@ -39,6 +53,9 @@ pub fn run(
             // Another order in each round: whoever comes first finds the machine as the one before left it.
             for at in 0..peers.len() {
                 let peer = &peers[(at + round) % peers.len()];
+                if !peer.only.is_empty() && !peer.only.contains(&workload.name) {
+                    continue;
+                }
                 let child = process::Child::start(peer)?;
                 let figures = generator::run(workload, peer, &child)
                     .map_err(|error| error.context(format!("{} against {}", workload.name, peer.name)))?;

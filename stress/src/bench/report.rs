@@ -3,12 +3,18 @@
 use std::fmt::Write as _;
 
 use super::Results;
-use super::peer::Peer;
+use super::goals;
+use super::growth::{FLAT, LINEAR, Sweep};
+use super::once::{AFTERWARDS, Once, PING_INTERVAL};
+use super::peer::{FLOOR, Peer};
 use super::workload::{Figures, Load, Workload};
-use crate::report::svg::{Bars, bars};
+use crate::report::svg::{Series, log_lines, rows};
+
+/// Above this, a figure is not that of a quiet machine.
+const OTHERS_CORES_MAX: f64 = 0.3;
 
 /// What a run was made with.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct Setting {
     /// The commit.
     pub commit: String,
@@ -20,6 +26,19 @@ pub struct Setting {
     pub skipped: Vec<String>,
     /// One-minute load average before the run: above 0.5, others were at work.
     pub load_before: f64,
+}
+
+/// Everything that a run came to.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct Run {
+    /// What it was made with.
+    pub setting: Setting,
+    /// The workloads' figures.
+    pub results: Results,
+    /// What was looked at once, if it was.
+    pub once: Option<Once>,
+    /// How the server grows, if that was measured.
+    pub growth: Vec<Sweep>,
 }
 
 /// A column of a table: its head, and where its figure is.
@@ -35,28 +54,25 @@ const LOADED: &[Column] = &[
     ("deliveries/s", |figures| figures.per_s),
     ("p50 ms", |figures| figures.p50_ms),
     ("p99 ms", |figures| figures.p99_ms),
-    ("memory KiB/connection", |figures| figures.idle_kib),
 ];
 
 fn columns(workload: &Workload) -> &'static [Column] {
     if workload.load == Load::Idle { IDLE } else { LOADED }
 }
 
-/// The page, in Markdown, and its plots by file name.
+/// The page, in Markdown, and its plots by file name. `folder` is where they are, seen from the page.
 #[must_use]
-pub fn page(
-    results: &Results,
-    workloads: &[Workload],
-    peers: &[Peer],
-    setting: &Setting,
-) -> (String, Vec<(String, String)>) {
-    let mut page = String::from("# Benchmarks\n\n");
+pub fn page(run: &Run, workloads: &[Workload], peers: &[Peer], folder: &str) -> (String, Vec<(String, String)>) {
+    let Run { setting, results, once, growth } = run;
+    let mut page = String::from("# Benchmarks\n\n<!-- Made by the benchmark. Do not edit: run it again. -->\n\n");
     let mut plots = Vec::new();
     let _ = writeln!(
         page,
-        "Made by `{}` on commit {}, {}. Medians of the rounds (lowest–highest); `×` is the ratio to the floor in the same run. The floor is \
-         one thread that gives one encoded frame to one `send` per subscriber and does nothing else (`stress/src/bench/floor.rs`). CPU and \
-         memory (PSS) are the server's, read from `/proc`.\n",
+        "Made by `{}` on commit {}, {}. `make bench-peers` makes this page again.\n\nMedians of the rounds (lowest–highest); `×` is the \
+         median of the ratios to the floor, each taken within one round. The floor is one thread that gives one encoded frame to one `send` \
+         per subscriber and does nothing else (`stress/src/bench/floor.rs`). CPU and memory (PSS) are the server's, read from `/proc`; \
+         server and load generator share the machine. Where the distance to the floor goes: \
+         [optimization_targets.md](optimization_targets.md).\n",
         setting.command, setting.commit, setting.machine
     );
     for peer in peers {
@@ -65,6 +81,7 @@ pub fn page(
     for skipped in &setting.skipped {
         let _ = writeln!(page, "- {skipped}: not installed here, not measured");
     }
+    goals_section(&mut page, results, once.as_ref());
     for workload in workloads {
         let Some(by_peer) = results.get(workload.name) else { continue };
         let _ = writeln!(page, "\n## {}: {}\n", workload.name, workload.what);
@@ -74,20 +91,25 @@ pub fn page(
             let Some(rounds) = by_peer.get(&peer.name) else { continue };
             let cells: Vec<String> = columns(workload)
                 .iter()
-                .map(|&(_, figure)| cell(rounds, by_peer.get("floor").filter(|_| peer.name != "floor"), figure))
+                .map(|&(_, figure)| cell(rounds, by_peer.get(FLOOR).filter(|_| peer.name != FLOOR), figure))
                 .collect();
             let _ = writeln!(page, "| {} | {} |", peer.name, cells.join(" | "));
         }
         let (head, figure) = columns(workload)[0];
-        let names: Vec<&str> =
-            peers.iter().map(|peer| peer.name.as_str()).filter(|name| by_peer.contains_key(*name)).collect();
-        let values = names.iter().map(|name| spread(&by_peer[*name], figure).1).collect();
+        let measured = peers.iter().filter_map(|peer| Some((peer.name.as_str(), by_peer.get(&peer.name)?)));
+        let values: Vec<(&str, f64)> = measured.map(|(name, rounds)| (name, spread(rounds, figure).1)).collect();
         let file = format!("{}.svg", workload.name.to_lowercase());
-        plots.push((file.clone(), bars(workload.name, head, &names, &[Bars { name: head.to_owned(), values }])));
-        let _ = writeln!(page, "\n![{}](benchmarks/{file})", workload.name);
+        plots.push((file.clone(), rows(&format!("{}: {}", workload.name, workload.what), head, &values)));
+        let _ = writeln!(page, "\n![{}]({folder}/{file})", workload.name);
     }
-    let doubts = doubts(results, setting);
+    if let Some(once) = once {
+        once_section(&mut page, once);
+    }
+    if !growth.is_empty() {
+        growth_section(&mut page, &mut plots, growth, folder);
+    }
     page.push_str("\n## Doubts\n\n");
+    let doubts = doubts(run);
     if doubts.is_empty() {
         page.push_str("None that the run itself shows: every delivery came once and in order, and every load was offered as planned.\n");
     }
@@ -97,21 +119,112 @@ pub fn page(
     (page, plots)
 }
 
+fn goals_section(page: &mut String, results: &Results, once: Option<&Once>) {
+    page.push_str("\n## Goals\n\n| what | goal | measured | |\n|---|---|---|---|\n");
+    for goal in goals::goals(results, once) {
+        let Some(measured) = goal.measured else { continue };
+        let met = if goal.held { "met" } else { "**missed**" };
+        let _ = writeln!(
+            page,
+            "| {} | ≤ {} {} ({}) | {} | {met} |",
+            goal.name,
+            goal.limit,
+            goal.unit,
+            goal.source,
+            show(measured)
+        );
+    }
+}
+
+fn once_section(page: &mut String, once: &Once) {
+    let Once { heartbeat_ms_per_s, fresh_kib, full_kib, after_kib, quiet, loaded } = once;
+    let periods = 2 * PING_INTERVAL.as_secs();
+    let _ = writeln!(
+        page,
+        "\n## Looked at once\n\n\
+         - 10,000 idle connections with heartbeats on, averaged over {periods} s (two ping periods): {} ms of CPU per second, {} µs for \
+         each ping and its pong.\n\
+         - Memory of the server: {:.1} MiB after its start, {:.1} MiB with 10,000 connections, {:.1} MiB {} s after they have gone.\n\
+         - A command on another connection, served by the same loop as 10,000 subscribers of one channel: {} ms (p50) and {} ms (p99, \
+         longest {}) while they are idle; {} ms and {} ms (longest {}) while each of them gets 10 publications a second. The time counts \
+         from sending the command to reading its answer, by a thread that competes with the server and with the subscribers for the processors.",
+        show(*heartbeat_ms_per_s),
+        show(heartbeat_ms_per_s * 1e3 * PING_INTERVAL.as_secs_f64() / 10_000.0),
+        fresh_kib / 1024.0,
+        full_kib / 1024.0,
+        after_kib / 1024.0,
+        AFTERWARDS.as_secs(),
+        show(quiet.p50_ms),
+        show(quiet.p99_ms),
+        show(quiet.max_ms),
+        show(loaded.p50_ms),
+        show(loaded.p99_ms),
+        show(loaded.max_ms),
+    );
+}
+
+fn growth_section(page: &mut String, plots: &mut Vec<(String, String)>, growth: &[Sweep], folder: &str) {
+    let _ = writeln!(
+        page,
+        "\n## How it grows\n\nOne thing is made larger at a time. The exponent is the slope of the line through the logarithms: 1 is \
+         proportional, 0 is not at all. What has to touch what is made larger may reach {LINEAR}, what need not {FLAT}; the rest is noise.\n\n\
+         | made larger | from–to | what it costs | from–to | exponent | |\n|---|---|---|---|---|---|"
+    );
+    for sweep in growth {
+        for curve in &sweep.curves {
+            let (Some(first), Some(last)) = (curve.points.first(), curve.points.last()) else { continue };
+            let (exponent, max) = (curve.exponent(), curve.exponent_max());
+            let _ = writeln!(
+                page,
+                "| {} | {:.0}–{:.0} | {} | {}–{} {} | {exponent:.2} | {} {max} |",
+                sweep.what,
+                first.0,
+                last.0,
+                curve.name,
+                show(first.1),
+                show(last.1),
+                curve.unit,
+                if exponent <= max { "≤" } else { "**above**" }
+            );
+        }
+        let series: Vec<Series> = sweep
+            .curves
+            .iter()
+            .map(|curve| Series { name: format!("{}, {}", curve.name, curve.unit), points: curve.points.clone() })
+            .collect();
+        let file = format!("growth-{}.svg", sweep.what.split(' ').next().unwrap_or(sweep.what));
+        plots.push((file, log_lines(&format!("What grows with {}", sweep.what), sweep.what, "", &series)));
+    }
+    page.push('\n');
+    for (file, _) in plots.iter().filter(|(file, _)| file.starts_with("growth-")) {
+        let _ = writeln!(page, "![{file}]({folder}/{file})\n");
+    }
+}
+
 fn cell(rounds: &[Figures], floor: Option<&Vec<Figures>>, figure: fn(&Figures) -> f64) -> String {
     let (low, median, high) = spread(rounds, figure);
     let mut cell = format!("{} ({}–{})", show(median), show(low), show(high));
-    if let Some(floor) = floor {
-        let floor = spread(floor, figure).1;
-        if floor > 0.0 {
-            let _ = write!(cell, " {:.2}×", median / floor);
-        }
+    if let Some(ratio) = floor.and_then(|floor| ratio(rounds, floor, figure)) {
+        let _ = write!(cell, " {ratio:.2}×");
     }
     cell
 }
 
+/// The median of the ratios to the floor, each within one round: what the machine was like changes from round to round.
+#[must_use]
+pub fn ratio(rounds: &[Figures], floor: &[Figures], figure: fn(&Figures) -> f64) -> Option<f64> {
+    let both = rounds.iter().zip(floor).map(|(one, floor)| (figure(one), figure(floor)));
+    let ratios: Vec<f64> = both.filter(|(_, floor)| *floor > 0.0).map(|(one, floor)| one / floor).collect();
+    (!ratios.is_empty()).then(|| median(ratios).1)
+}
+
 /// Lowest, median and highest.
-fn spread(rounds: &[Figures], figure: fn(&Figures) -> f64) -> (f64, f64, f64) {
-    let mut values: Vec<f64> = rounds.iter().map(figure).collect();
+#[must_use]
+pub fn spread(rounds: &[Figures], figure: fn(&Figures) -> f64) -> (f64, f64, f64) {
+    median(rounds.iter().map(figure).collect())
+}
+
+fn median(mut values: Vec<f64>) -> (f64, f64, f64) {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     let median = if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) };
@@ -126,7 +239,8 @@ fn show(value: f64) -> String {
     }
 }
 
-fn doubts(results: &Results, setting: &Setting) -> Vec<String> {
+fn doubts(run: &Run) -> Vec<String> {
+    let Run { setting, results, growth, .. } = run;
     let mut doubts = Vec::new();
     if setting.load_before > 0.5 {
         doubts.push(format!(
@@ -144,6 +258,9 @@ fn doubts(results: &Results, setting: &Setting) -> Vec<String> {
                         figures.deliveries, figures.expected, figures.wrong
                     ));
                 }
+                if figures.others_cores > OTHERS_CORES_MAX {
+                    doubts.push(format!("{place}: others kept {:.1} processors busy.", figures.others_cores));
+                }
                 if figures.offered < 0.99 {
                     doubts.push(format!(
                         "{place}: only {:.0} % of the load was offered in time.",
@@ -151,6 +268,11 @@ fn doubts(results: &Results, setting: &Setting) -> Vec<String> {
                     ));
                 }
             }
+        }
+    }
+    for sweep in growth {
+        for curve in sweep.curves.iter().filter(|curve| curve.exponent() > curve.exponent_max()) {
+            doubts.push(format!("{} grows with {} by an exponent of {:.2}.", curve.name, sweep.what, curve.exponent()));
         }
     }
     doubts
@@ -172,11 +294,19 @@ mod tests {
     }
 
     #[test]
+    fn a_ratio_is_taken_within_a_round() {
+        let ours: Vec<_> = [2.0, 20.0, 200.0].map(figures).into();
+        let floor: Vec<_> = [1.0, 10.0, 50.0].map(figures).into();
+        assert_eq!(ratio(&ours, &floor, |f| f.cpu_us), Some(2.0));
+        assert_eq!(ratio(&ours, &[], |f| f.cpu_us), None);
+    }
+
+    #[test]
     fn a_lost_delivery_and_a_load_not_offered_are_doubted() {
         let lost = Figures { expected: 2, ..figures(1.0) };
         let late = Figures { offered: 0.9, ..figures(1.0) };
         let results = Results::from([("W2", [("floor".to_owned(), vec![figures(1.0), lost, late])].into())]);
-        let doubts = doubts(&results, &Setting::default());
+        let doubts = doubts(&Run { results, ..Run::default() });
         assert!(doubts.len() == 2 && doubts[0].contains("1 of 2") && doubts[1].contains("90 %"), "{doubts:?}");
     }
 }

@@ -1,11 +1,11 @@
 //! `make bench`: what a connection and a delivery cost.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use stress::bench::{self, floor, peer, report, workload};
+use stress::bench::{self, floor, growth, naive, once, others, peer, report, workload};
 
 /// Measures the server side by side with a floor and with peers, and writes a page about it.
 #[derive(Parser)]
@@ -21,13 +21,19 @@ struct Arguments {
     /// Measure the peers that are installed here, too.
     #[arg(long)]
     peers: bool,
-    /// Measure the server with history, and with presence, too.
+    /// Measure the server with history, presence, TLS, one shard and reconnects, too.
     #[arg(long)]
     features: bool,
+    /// Look once at heartbeats, at the memory that a storm leaves behind, and at fairness (75 s).
+    #[arg(long)]
+    once: bool,
+    /// Measure how the server grows with subscribers, channels, subscriptions, payload and connections (3 min).
+    #[arg(long)]
+    growth: bool,
     /// Options of the server, as `http_server.shards=1`.
     #[arg(long)]
     set: Vec<String>,
-    /// Where the page goes; its plots go into a folder of the same name beside it.
+    /// Where the page goes; its plots and all figures of all rounds go into a folder of the same name beside it.
     #[arg(long)]
     out: Option<PathBuf>,
 }
@@ -37,6 +43,12 @@ enum Role {
     /// Be the floor server. The benchmark starts it by itself.
     #[command(hide = true)]
     Floor {
+        /// Where to listen.
+        port: u16,
+    },
+    /// Be the server that anybody would write. The benchmark starts it by itself.
+    #[command(hide = true)]
+    Naive {
         /// Where to listen.
         port: u16,
     },
@@ -53,8 +65,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    if let Some(Role::Floor { port }) = arguments.role {
-        return floor::serve(port);
+    match arguments.role {
+        Some(Role::Floor { port }) => return floor::serve(port),
+        Some(Role::Naive { port }) => return naive::serve(port),
+        None => {}
     }
     let chosen =
         |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only.eq_ignore_ascii_case(name));
@@ -67,13 +81,13 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         commit: commit(),
         machine: machine(),
         command: std::iter::once("bench".to_owned()).chain(std::env::args().skip(1)).collect::<Vec<_>>().join(" "),
-        skipped,
+        skipped: skipped.into_iter().map(str::to_owned).collect(),
         load_before: load_average(),
     };
     eprintln!("{} rounds of {} workloads against {} servers", arguments.rounds, workloads.len(), peers.len());
     let results = bench::run(&peers, &workloads, arguments.rounds, |round, workload, peer, figures| {
         eprintln!(
-            "round {} {} {:<24} storm {:.2} s {:.0} µs  idle {:.2} KiB  {:.3} µs/delivery  {:.0}/s  p50 {:.1} p99 {:.1} ms",
+            "round {} {} {:<40} storm {:.2} s {:.0} µs  idle {:.2} KiB  {:.3} µs/delivery  {:.0}/s  p50 {:.1} p99 {:.1} ms  generator {:.3} µs",
             round + 1,
             workload.name,
             peer.name,
@@ -83,59 +97,66 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             figures.cpu_us,
             figures.per_s,
             figures.p50_ms,
-            figures.p99_ms
+            figures.p99_ms,
+            figures.generator_us
         );
     })?;
-    let (page, plots) = report::page(&results, &workloads, &peers, &setting);
-    match &arguments.out {
-        None => write_out(&page)?,
-        Some(out) => {
-            let folder = out.with_extension("");
-            std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    let once = arguments.once.then(|| once::run(&arguments.set)).transpose()?;
+    let growth = if arguments.growth {
+        growth::run(&arguments.set, |what, size, figures| {
+            eprintln!(
+                "{size} {what}: {:.3} µs/delivery  storm {:.0} µs  idle {:.2} KiB",
+                figures.cpu_us, figures.storm_cpu_us, figures.idle_kib
+            );
+        })?
+    } else {
+        Vec::new()
+    };
+    let run = report::Run { setting, results, once, growth };
+    let folder = arguments.out.as_ref().map(|out| out.with_extension(""));
+    let shown =
+        folder.as_ref().and_then(|folder| folder.file_name()).map_or("bench".into(), |name| name.to_string_lossy());
+    let (page, plots) = report::page(&run, &workloads, &peers, &shown);
+    match (&arguments.out, &folder) {
+        (Some(out), Some(folder)) => {
+            std::fs::write(folder_made(folder)?.join("run.json"), serde_json::to_string(&run)?)?;
             for (file, svg) in plots {
                 std::fs::write(folder.join(file), svg)?;
             }
             std::fs::write(out, page).with_context(|| format!("{} cannot be written", out.display()))?;
             eprintln!("written to {}", out.display());
         }
+        _ => write_out(&page)?,
     }
     Ok(())
+}
+
+fn folder_made(folder: &Path) -> anyhow::Result<&Path> {
+    std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    Ok(folder)
 }
 
 fn write_out(page: &str) -> std::io::Result<()> {
     std::io::Write::write_all(&mut std::io::stdout(), page.as_bytes())
 }
 
-fn peers(arguments: &Arguments, skipped: &mut Vec<String>) -> anyhow::Result<Vec<peer::Peer>> {
-    let with = |options: &[&str]| -> Vec<String> {
-        options.iter().map(|option| (*option).to_owned()).chain(arguments.set.iter().cloned()).collect()
-    };
-    let server = |name: &str, options: &[&str]| {
-        let options = with(options);
-        peer::server(name, &options.iter().map(String::as_str).collect::<Vec<_>>())
-    };
-    let history = [
-        "channel.without_namespace.history_size=100",
-        "channel.without_namespace.history_ttl=5m",
-        "channel.without_namespace.force_recovery=true",
-    ];
-    let mut peers = vec![peer::floor()?, server("pubsub-server", &[])?];
+fn peers(arguments: &Arguments, skipped: &mut Vec<&'static str>) -> anyhow::Result<Vec<peer::Peer>> {
+    let mut peers = vec![peer::floor()?, peer::server(peer::OURS, &arguments.set)?];
     if arguments.features {
-        peers.push(server("pubsub-server, history", &history)?);
-        peers.push(server("pubsub-server, presence", &["channel.without_namespace.presence=true"])?);
+        peers.extend(peer::features(&arguments.set)?);
     }
     if arguments.peers {
-        match peer::nats() {
-            Some(nats) => peers.push(nats),
-            None => skipped.push("nats-server".to_owned()),
-        }
+        let (found, missing) = others::all()?;
+        peers.extend(found);
+        skipped.extend(missing);
     }
     Ok(peers)
 }
 
 fn commit() -> String {
     let output = Command::new("git").args(["describe", "--always", "--dirty"]).output();
-    output.map_or_else(|_| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    let said = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
+    if said.is_empty() { "unknown".to_owned() } else { said }
 }
 
 fn machine() -> String {

@@ -1,4 +1,11 @@
-//! Plots, drawn by hand: lines over time and grouped bars on a logarithmic axis. No fonts are read, no script runs.
+//! Plots, drawn by hand: lines over time, grouped bars on a logarithmic axis, lines on two, and bars that lie. No fonts are
+//! read, no script runs.
+
+mod log_lines;
+mod rows;
+
+pub use log_lines::log_lines;
+pub use rows::rows;
 
 use std::fmt::Write as _;
 
