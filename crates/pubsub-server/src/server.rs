@@ -27,6 +27,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use tokio::time::Instant;
 
 use crate::api;
 use crate::clock::{Clock, millis};
@@ -46,6 +47,7 @@ use crate::token::KeyError;
 use crate::transport::Gate;
 use crate::transport::http::{Ended, serve};
 use crate::transport::listener::{Listener, is_exhausted};
+use crate::transport::newcomer::{Newcomer, ShortWay};
 use crate::transport::upgrade::{Entrance, upgrade};
 use crate::users::Users;
 use crate::vital::{Alarm, Vital};
@@ -245,7 +247,7 @@ async fn serve_shard<L: Listener>(parts: ShardParts<L>) {
     };
     let index = u16::try_from(index).expect("the configuration allows 1,024 shards");
     let shard = Shard::new(index, service.node().clone(), settings, service.metrics().clone(), door.clone(), chance);
-    let router = router::<L>(&service, door);
+    let ways = Ways::<L>::open(&service, door);
     let intake = async {
         let mut connections = JoinSet::new();
         loop {
@@ -254,7 +256,7 @@ async fn serve_shard<L: Listener>(parts: ShardParts<L>) {
                 Some(_) = connections.join_next() => {}
                 received = incoming.recv() => {
                     let Some((raw, peer)) = received else { break };
-                    connections.spawn(serve_raw::<L>(raw, peer, router.clone(), service.clone()));
+                    connections.spawn(serve_raw(raw, peer, ways.clone(), service.clone()));
                 }
             }
         }
@@ -274,15 +276,77 @@ async fn serve_shard<L: Listener>(parts: ShardParts<L>) {
     .await;
 }
 
-/// Serves one accepted connection's HTTP.
-async fn serve_raw<L: Listener>(raw: L::Raw, peer: Option<SocketAddr>, router: Router, service: Arc<api::Service>) {
-    let handshake = service.config().http_server.handshake_timeout;
-    let ended = match tokio::time::timeout(handshake, L::attach(raw)).await {
-        Ok(Ok(stream)) => serve(stream, peer, router, handshake, service.node().clock.is_system()).await,
-        Ok(Err(error)) => {
-            tracing::debug!(?peer, %error, "connection failed before its first request");
-            return service.metrics().node.refuse(Refused::Tls);
+/// The ways in.
+struct Ways<L: Listener> {
+    /// For plain upgrades, where there are any.
+    short: Option<Arc<ShortWay<L>>>,
+    /// For all else.
+    router: Router,
+}
+
+impl<L: Listener> Clone for Ways<L> {
+    fn clone(&self) -> Self {
+        Self { short: self.short.clone(), router: self.router.clone() }
+    }
+}
+
+impl<L: Listener> Ways<L> {
+    /// All that stands on the public port.
+    fn open(service: &Arc<api::Service>, door: Arc<Door<L::Socket>>) -> Self {
+        let config = service.config();
+        let entrance = Arc::new(Entrance::<L>::new(
+            door,
+            service.gate().clone(),
+            service.node().clock.clone(),
+            service.metrics().clone(),
+            &config.client,
+        ));
+        let mut paths = Vec::new();
+        if !config.websocket.disabled {
+            paths.push((config.websocket.handler_prefix.clone(), Purpose::Session));
         }
+        if config.echo.enabled {
+            paths.push(("/echo".to_owned(), Purpose::Echo));
+        }
+        let mut router = api::public_router(service);
+        for (path, purpose) in &paths {
+            let (entrance, purpose) = (entrance.clone(), *purpose);
+            router = router.route(path, get(move |request| upgrade(entrance.clone(), purpose, request)));
+        }
+        Self { short: Some(Arc::new(ShortWay::new(entrance, paths))), router }
+    }
+}
+
+/// Serves one accepted connection, until it is a WebSocket or has ended.
+async fn serve_raw<L: Listener>(raw: L::Raw, peer: Option<SocketAddr>, ways: Ways<L>, service: Arc<api::Service>) {
+    let handshake = service.config().http_server.handshake_timeout;
+    let begun_at = Instant::now();
+    let received = tokio::time::timeout(handshake, async {
+        let stream = match L::attach(raw).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::debug!(?peer, %error, "connection failed before its first request");
+                service.metrics().node.refuse(Refused::Tls);
+                return None;
+            }
+        };
+        let Some(short) = &ways.short else { return Some((stream, Vec::new())) };
+        match short.receive(stream, peer).await {
+            Ok(Newcomer::Upgraded) => None,
+            Ok(Newcomer::Other(stream, begun)) => Some((stream, begun)),
+            Err(error) => {
+                tracing::debug!(?peer, %error, "connection broke before its first request");
+                None
+            }
+        }
+    });
+    let ended = match received.await {
+        Ok(Some((stream, begun))) => {
+            // What is left of the time for a handshake is the time for the rest of it.
+            let left = handshake.saturating_sub(begun_at.elapsed()).max(Duration::from_millis(1));
+            serve(stream, begun, peer, ways.router, left, service.node().clock.is_system()).await
+        }
+        Ok(None) => return,
         Err(_) => Ended::NoRequestInTime,
     };
     match ended {
@@ -296,28 +360,6 @@ async fn serve_raw<L: Listener>(raw: L::Raw, peer: Option<SocketAddr>, router: R
             service.metrics().node.refuse(Refused::BadRequest);
         }
     }
-}
-
-/// All that stands on the public port.
-fn router<L: Listener>(service: &Arc<api::Service>, door: Arc<Door<L::Socket>>) -> Router {
-    let config = service.config();
-    let entrance = Arc::new(Entrance::<L>::new(
-        door,
-        service.gate().clone(),
-        service.node().clock.clone(),
-        service.metrics().clone(),
-        &config.client,
-    ));
-    let mut router = api::public_router(service);
-    if !config.websocket.disabled {
-        let entrance = entrance.clone();
-        let session = get(move |request| upgrade(entrance.clone(), Purpose::Session, request));
-        router = router.route(&config.websocket.handler_prefix, session);
-    }
-    if config.echo.enabled {
-        router = router.route("/echo", get(move |request| upgrade(entrance.clone(), Purpose::Echo, request)));
-    }
-    router
 }
 
 async fn accept<L: Listener>(
@@ -353,7 +395,7 @@ async fn keep_house(engine: Arc<dyn Engine>, gate: Arc<Gate>, clock: Clock) {
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        engine.sweep(tokio::time::Instant::now());
+        engine.sweep(Instant::now());
         gate.sweep(clock.now().ms);
     }
 }
@@ -442,7 +484,7 @@ impl ServerHandle {
     /// address.
     pub fn serve_internal<L: Listener>(&self, mut listener: L) -> Option<SocketAddr> {
         let address = listener.local_addr();
-        let router = api::internal_router(&self.service);
+        let ways = Ways { short: None, router: api::internal_router(&self.service) };
         let service = self.service.clone();
         let serving = spawn_vital(&self.alarm, "the internal listener", async move {
             let mut connections = JoinSet::new();
@@ -455,7 +497,7 @@ impl ServerHandle {
                     }
                 };
                 service.metrics().node.connections_accepted.increment();
-                connections.spawn(serve_raw::<L>(raw, peer, router.clone(), service.clone()));
+                connections.spawn(serve_raw::<L>(raw, peer, ways.clone(), service.clone()));
                 while connections.try_join_next().is_some() {}
             }
         });

@@ -23,7 +23,7 @@ use super::patient::Patient;
 pub struct Peer(pub Option<SocketAddr>);
 
 /// Bytes of a request's head: enough for any token in it, and nothing like enough to fill memory with.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
+pub(super) const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// How one connection's HTTP ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,9 +36,17 @@ pub enum Ended {
     Malformed,
 }
 
-/// Serves the requests of one connection. `patience` bounds the wait for each request's head, and how long the peer may
-/// take nothing of what it is answered. Responses are `dated`, by the machine's clock, unless the server lives by another.
-pub async fn serve<S>(stream: S, peer: Option<SocketAddr>, router: Router, patience: Duration, dated: bool) -> Ended
+/// Serves the requests of one connection, of which `begun` was read already. `patience` bounds the wait for each
+/// request's head, and how long the peer may take nothing of what it is answered. Responses are `dated`, by the machine's
+/// clock, unless the server lives by another.
+pub async fn serve<S>(
+    stream: S,
+    begun: Vec<u8>,
+    peer: Option<SocketAddr>,
+    router: Router,
+    patience: Duration,
+    dated: bool,
+) -> Ended
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -63,7 +71,7 @@ where
         .auto_date_header(dated)
         .header_read_timeout(patience)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(Patient::new(stream, patience)), service)
+        .serve_connection(TokioIo::new(Patient::new(stream, begun, patience)), service)
         .with_upgrades()
         .await;
     if let Err(error) = &served {
@@ -79,7 +87,7 @@ where
 
 /// Whether a request names its host as it has to (RFC 9112, 3.2): in HTTP/1.1 exactly once, and as one. Two readers of
 /// a request with two hosts may take it for different ones.
-fn is_host_in_order<B>(request: &Request<B>) -> bool {
+pub(super) fn is_host_in_order<B>(request: &Request<B>) -> bool {
     let mut hosts = request.headers().get_all(HOST).iter();
     let Some(host) = hosts.next() else { return request.version() < Version::HTTP_11 };
     let is_one = |host: &str| host.is_empty() || (!host.contains('@') && Authority::try_from(host).is_ok());

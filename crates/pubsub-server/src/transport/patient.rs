@@ -12,18 +12,20 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// A stream whose writes fail once nothing was taken for a while.
+/// A stream whose writes fail once nothing was taken for a while, and some of which may have been read already.
 pub struct Patient<S> {
     stream: S,
+    /// Read already, and to be read again first.
+    begun: Vec<u8>,
     patience: Duration,
     /// Runs while the stream takes nothing.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Patient<S> {
-    /// A stream that waits so long.
-    pub fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, waiting: None }
+    /// A stream that waits so long, and begins with what was read of it.
+    pub fn new(stream: S, begun: Vec<u8>, patience: Duration) -> Self {
+        Self { stream, begun, patience, waiting: None }
     }
 
     /// The stream, which from here on waits as it pleases.
@@ -44,7 +46,18 @@ impl<S> Patient<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(cx, buffer)
+        let this = self.get_mut();
+        if this.begun.is_empty() {
+            return Pin::new(&mut this.stream).poll_read(cx, buffer);
+        }
+        let n = this.begun.len().min(buffer.remaining());
+        buffer.put_slice(&this.begun[..n]);
+        if n == this.begun.len() {
+            this.begun = Vec::new();
+        } else {
+            this.begun.drain(..n);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -91,7 +104,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_reads_a_little_is_waited_for_and_one_that_reads_nothing_is_not() {
         let (ours, mut theirs) = tokio::io::duplex(10);
-        let mut ours = Patient::new(ours, Duration::from_secs(10));
+        let mut ours = Patient::new(ours, Vec::new(), Duration::from_secs(10));
         let reading = tokio::spawn(async move {
             for _ in 0..5 {
                 sleep(Duration::from_secs(9)).await;
@@ -103,5 +116,18 @@ mod tests {
         let error = ours.write_all(&[0; 100]).await.unwrap_err();
         assert_eq!((error.kind(), begun.elapsed()), (io::ErrorKind::TimedOut, Duration::from_secs(45 + 10)));
         drop(reading.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_was_read_before_comes_first() {
+        let (ours, mut theirs) = tokio::io::duplex(10);
+        let mut ours = Patient::new(ours, b"abcd".to_vec(), Duration::from_secs(10));
+        theirs.write_all(b"ef").await.unwrap();
+        drop(theirs);
+        let mut begin = [0; 3];
+        ours.read_exact(&mut begin).await.unwrap();
+        let mut rest = Vec::new();
+        ours.read_to_end(&mut rest).await.unwrap();
+        assert_eq!((&begin, &rest[..]), (b"abc", &b"def"[..]));
     }
 }

@@ -1,5 +1,6 @@
 //! The request that makes a connection a WebSocket: checked, answered, and the socket handed to its shard.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::{Body, HttpBody as _};
@@ -15,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use pubsub_protocol::{DisconnectCode, Format};
 use wildmatch::WildMatch;
 
-use super::gate::Gate;
+use super::gate::{Gate, Slot};
 use super::http::Peer;
 use super::listener::Listener;
 use super::patient::Patient;
@@ -58,17 +59,23 @@ impl<L: Listener> Entrance<L> {
 
 /// Why there is no upgrade.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
+pub enum Refusal {
+    /// It asks for something else.
     #[error("this is a WebSocket endpoint: {0}")]
     NotWebSocket(String),
+    /// Its key is none.
     #[error("Sec-WebSocket-Key must be 16 bytes in base64, given once")]
     Key,
+    /// It has a body.
     #[error("an upgrade has no body")]
     Body,
+    /// It is of another version of WebSocket.
     #[error("this server speaks version 13 of the WebSocket protocol only")]
     Version,
+    /// It comes from a page that may not connect.
     #[error("pages of this origin may not connect; client.allowed_origins decides that")]
     Origin,
+    /// Nobody is let in at the moment, or not so many.
     #[error(transparent)]
     Gate(#[from] super::gate::Refused),
 }
@@ -111,7 +118,67 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// Answers an upgrade request, for the client protocol or for the echo.
+/// An upgrade that is granted.
+pub struct Granted {
+    /// What is answered.
+    pub response: Response<()>,
+    opening: Opening,
+    purpose: Purpose,
+    slot: Slot,
+}
+
+impl<L: Listener> Entrance<L> {
+    /// Decides upon an upgrade request without a body: the one place where that is done.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn decide(
+        &self,
+        purpose: Purpose,
+        request: &http::Request<()>,
+        peer: Option<SocketAddr>,
+    ) -> Result<Granted, Refusal> {
+        let headers = request.headers();
+        check_key(headers)?;
+        if headers.get_all(SEC_WEBSOCKET_VERSION).iter().count() > 1 {
+            return Err(Refusal::NotWebSocket("the request names more than one version".to_owned()));
+        }
+        check_origin(headers, &self.origins)?;
+        let wanted = Wanted::read(headers, request.uri().query().unwrap_or(""), purpose);
+        let opening = Opening {
+            native_ping: wanted.native_ping,
+            // Empty is what a proxy sends for somebody it does not know: as good as no header.
+            user: self
+                .user_header
+                .as_ref()
+                .and_then(|name| Some(headers.get(name)?.to_str().ok()?.to_owned()))
+                .filter(|user| !user.is_empty()),
+        };
+        let mut response = tungstenite::handshake::server::create_response(request).map_err(|error| match error {
+            tungstenite::Error::Protocol(tungstenite::error::ProtocolError::MissingSecWebSocketVersionHeader) => {
+                Refusal::Version
+            }
+            error => Refusal::NotWebSocket(error.to_string()),
+        })?;
+        let slot = self.gate.enter(peer.map(|peer| peer.ip()), self.clock.now().ms)?;
+        if let Some(subprotocol) = wanted.subprotocol {
+            response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
+        }
+        Ok(Granted { response, opening, purpose: wanted.purpose, slot })
+    }
+
+    /// Hands an upgraded connection to its shard. `leftover` came behind the request.
+    pub fn admit(&self, stream: L::Stream, leftover: Vec<u8>, granted: Granted, peer: Option<SocketAddr>) {
+        let stream = match L::settle(stream) {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!(?peer, %error, "the connection could not be handed to its shard"),
+        };
+        let Granted { opening, purpose, slot, .. } = granted;
+        self.door.adopt(Adopted { stream, leftover, opening, format: Format::Json, purpose, slot });
+    }
+}
+
+/// Answers an upgrade request that came by way of HTTP, for the client protocol or for the echo.
 pub async fn upgrade<L: Listener>(entrance: Arc<Entrance<L>>, purpose: Purpose, request: Request) -> Response {
     match try_upgrade(&entrance, purpose, request) {
         Ok(response) => response,
@@ -134,33 +201,10 @@ fn try_upgrade<L: Listener>(
     if !body.is_end_stream() {
         return Err(Refusal::Body);
     }
-    check_key(&parts.headers)?;
-    if parts.headers.get_all(SEC_WEBSOCKET_VERSION).iter().count() > 1 {
-        return Err(Refusal::NotWebSocket("the request names more than one version".to_owned()));
-    }
-    check_origin(&parts.headers, &entrance.origins)?;
-    let wanted = Wanted::read(&parts.headers, parts.uri.query().unwrap_or(""), purpose);
-    let opening = Opening {
-        native_ping: wanted.native_ping,
-        // Empty is what a proxy sends for somebody it does not know: as good as no header.
-        user: entrance
-            .user_header
-            .as_ref()
-            .and_then(|name| Some(parts.headers.get(name)?.to_str().ok()?.to_owned()))
-            .filter(|user| !user.is_empty()),
-    };
-    let request = http::Request::from_parts(parts, ());
-    let accepted = tungstenite::handshake::server::create_response(&request).map_err(|error| match error {
-        tungstenite::Error::Protocol(tungstenite::error::ProtocolError::MissingSecWebSocketVersionHeader) => {
-            Refusal::Version
-        }
-        error => Refusal::NotWebSocket(error.to_string()),
-    })?;
-    let slot = entrance.gate.enter(peer.map(|peer| peer.ip()), entrance.clock.now().ms)?;
-    let mut response = accepted.map(|()| Body::empty());
-    if let Some(subprotocol) = wanted.subprotocol {
-        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
-    }
+    let granted = entrance.decide(purpose, &http::Request::from_parts(parts, ()), peer)?;
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = granted.response.status();
+    *response.headers_mut() = granted.response.headers().clone();
     let entrance = entrance.clone();
     tokio::spawn(async move {
         let upgraded = match on_upgrade.await {
@@ -170,18 +214,7 @@ fn try_upgrade<L: Listener>(
         let parts = upgraded
             .downcast::<TokioIo<Patient<L::Stream>>>()
             .expect("the stream that is served is the stream that comes back from the upgrade");
-        let stream = match L::settle(parts.io.into_inner().into_inner()) {
-            Ok(stream) => stream,
-            Err(error) => return tracing::warn!(?peer, %error, "the connection could not be handed to its shard"),
-        };
-        entrance.door.adopt(Adopted {
-            stream,
-            leftover: parts.read_buf.to_vec(),
-            opening,
-            format: Format::Json,
-            purpose: wanted.purpose,
-            slot,
-        });
+        entrance.admit(parts.io.into_inner().into_inner(), parts.read_buf.to_vec(), granted, peer);
     });
     Ok(response)
 }

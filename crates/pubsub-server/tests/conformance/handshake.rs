@@ -177,3 +177,43 @@ async fn an_upgrade_that_comes_byte_by_byte_is_an_upgrade() {
     drop(stream);
     drop(open(server.local_addr().unwrap(), ECHO).await);
 }
+
+/// A request that comes in one piece may take the short way in; one that comes in pieces of eight bytes never does. By the
+/// answer nobody can tell.
+#[tokio::test]
+async fn an_upgrade_in_pieces_is_answered_like_one_in_one_piece() {
+    let mut config = pubsub_server::config::Config::open_default();
+    config.echo.enabled = true;
+    config.client.allowed_origins = vec!["https://here".to_owned()];
+    let (listener, connector) = pubsub_server::transport::listener::memory();
+    let _server = pubsub_server::server::Server::new(config).on_current_runtime().start(listener).unwrap();
+    let answer = async |request: &str, piece_bytes: usize| {
+        let (mut from, mut to) = tokio::io::split(connector.connect(piece_bytes).unwrap());
+        let (_, head) = tokio::join!(to.write_all(request.as_bytes()), head(&mut from));
+        let mut lines: Vec<String> = head.to_lowercase().lines().map(str::to_owned).collect();
+        lines.retain(|line| !line.starts_with("date:"));
+        lines.sort();
+        lines
+    };
+    for request in [
+        request(ECHO),
+        request(SESSION),
+        request("/echo?x=1"),
+        with("", "Origin: https://here"),
+        with("", "Sec-WebSocket-Protocol: centrifuge-json").replace(ECHO, SESSION),
+        with("", "Sec-WebSocket-Protocol: centrifuge-protobuf").replace(ECHO, SESSION),
+        with("", "Sec-WebSocket-Extensions: permessage-deflate"),
+        with("", "Origin: https://not.here"),
+        with(KEY, "Sec-WebSocket-Key: short"),
+        with("", KEY),
+        with(VERSION, "Sec-WebSocket-Version: 12"),
+        with("", "Sec-WebSocket-Version: 8"),
+        with(UPGRADE, "Upgrade: h2c"),
+        with(CONNECTION, "Connection: close"),
+        with("", "Host: example.org"),
+    ] {
+        let (whole, pieces) = (answer(&request, 1 << 16).await, answer(&request, 8).await);
+        assert_eq!(whole, pieces, "{request}");
+        assert!(!whole.is_empty(), "{request}");
+    }
+}
