@@ -8,7 +8,7 @@ JS := tests/sdk/js
 PY := tests/sdk/python
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-rust test-sdk stress stress-extreme lint fmt doc fuzz deny hostile clean bench bench-peers
+.PHONY: help build run test test-rust test-sdk stress stress-extreme lint fmt doc fuzz deny hostile clean bench bench-peers microbench instructions
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,13 +56,22 @@ stress-extreme: ## Every scenario at full size, about 15 minutes; writes stress_
 	  $(TARGET)/release/stress report $(TARGET)/stress-extreme --write stress_results.md > $(TARGET)/stress-extreme/report.log; \
 	  exit $$verdict
 
-bench: ## Measure what a connection and a delivery cost, beside a floor; writes docs/benchmarks.md
-	$(CARGO) build --release -p pubsub-server -p stress
-	$(TARGET)/release/bench --features --out docs/benchmarks.md
+# One after the other: built together, the server would get the features of the libraries that only the lab needs.
+BUILD_BENCH = $(CARGO) build --release -p pubsub-server && $(CARGO) build --release -p stress --bin bench
 
-bench-peers: ## The same with the other servers that are installed here
-	$(CARGO) build --release -p pubsub-server -p stress
-	$(TARGET)/release/bench --features --peers --out docs/benchmarks.md
+bench: ## Measure what a connection and a delivery cost, beside a floor, and how that grows; writes docs/benchmarks.md
+	$(BUILD_BENCH)
+	$(TARGET)/release/bench --features --once --growth --out docs/benchmarks.md $(ARGS)
+
+bench-peers: ## The same with the other servers that are installed here; about 15 minutes
+	$(BUILD_BENCH)
+	$(TARGET)/release/bench --features --once --growth --peers --out docs/benchmarks.md $(ARGS)
+
+microbench: ## Time codec, hub, outbox and engine by themselves (criterion)
+	$(CARGO) bench -p pubsub-protocol -p pubsub-server $(ARGS)
+
+instructions: ## Count the instructions of the publish path, and compare them with what is written down; needs valgrind
+	.ci/instructions $(ARGS)
 
 hostile: ## Besiege a release build with crowds of PUBSUB_STRESS_CLIENTS, and print what they cost it (docs/security.md)
 	$(CARGO) test --release -p pubsub-server --test hostile -- --ignored --nocapture --test-threads 1
