@@ -24,6 +24,7 @@ use crate::fault::{Faults, Plan};
 use crate::histogram::Latencies;
 use crate::ledger::{Content, Event, Ledger, Outcome, Place, Policy};
 use crate::payload::{Header, PublicationId, Verified};
+use crate::timeline::{Moment, Sampler, Timeline};
 use crate::virtual_time::network::Network;
 
 pub mod coming;
@@ -121,11 +122,29 @@ pub(crate) struct Common {
     pub(crate) reached: AtomicU64,
     pub(crate) live: AtomicU64,
     pub(crate) changed: Notify,
+    sampler: Mutex<Sampler>,
 }
 
 impl Common {
     pub(crate) fn now(&self) -> Duration {
         self.began.elapsed()
+    }
+
+    /// Takes a sample, and says when to take the next.
+    fn look(&self) -> Duration {
+        let (at, delivered, live) = (self.now(), self.delivered.load(Relaxed), self.live.load(Relaxed));
+        let mut sampler = lock(&self.sampler);
+        sampler.push(Moment { at: at.as_secs_f64(), delivered, live });
+        sampler.every()
+    }
+
+    /// Looks at itself for as long as it is there.
+    async fn sample(common: std::sync::Weak<Self>) {
+        while let Some(common) = common.upgrade() {
+            let every = common.look();
+            drop(common);
+            tokio::time::sleep(every).await;
+        }
     }
 
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -275,8 +294,8 @@ impl Fleet {
     #[must_use]
     pub fn new(plan: &Plan, faults: Faults, address: &str, options: FleetOptions) -> Self {
         let mut plan = plan.clone();
-        let budget = Budget::plan(plan.topology.connections + 16);
-        plan.topology.connections = plan.topology.connections.min(budget.connections.saturating_sub(16).max(1));
+        let budget = Budget::plan(plan.topology.connections);
+        plan.topology.connections = budget.connections.max(1);
         let url = format!("ws://{address}/connection/websocket");
         Self { clamped: budget.clamped, ..Self::on(plan, faults, url, Road::Sockets(budget.sources), options) }
     }
@@ -318,6 +337,7 @@ impl Fleet {
             reached: AtomicU64::new(0),
             live: AtomicU64::new(0),
             changed: Notify::new(),
+            sampler: Mutex::default(),
         });
         Self {
             common,
@@ -453,6 +473,14 @@ impl Fleet {
         self.common.delivered.load(Relaxed)
     }
 
+    /// How it went so far. `phases` are added: whoever leads the run knows them.
+    #[must_use]
+    pub fn timeline(&self, phases: &[(Instant, String)]) -> Timeline {
+        let since = |at: &Instant| at.saturating_duration_since(self.common.began).as_secs_f64();
+        let phases = phases.iter().map(|(at, name)| (since(at), name.clone())).collect();
+        Timeline { samples: lock(&self.common.sampler).samples(), phases }
+    }
+
     /// Time since the fleet was made.
     #[must_use]
     pub fn now(&self) -> Duration {
@@ -517,6 +545,9 @@ impl Fleet {
     ) -> Connected {
         let began = Instant::now();
         let deadline = began + limit;
+        if self.members.is_empty() {
+            self.readers.spawn(Common::sample(Arc::downgrade(&self.common)));
+        }
         let topology = self.common.plan.topology.clone();
         let before = self.live();
         let each = topology.subscriptions_each.min(topology.channels.max(1));

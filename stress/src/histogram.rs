@@ -62,16 +62,30 @@ impl Latencies {
         quantiles(&self.service)
     }
 
-    /// Points of the response distribution for a plot: share below, milliseconds.
+    /// Points of both distributions for a plot, response first: per cent below, milliseconds.
     #[must_use]
-    pub fn curve(&self) -> Vec<(f64, f64)> {
-        let shares = [0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.99, 100.0];
-        shares.iter().map(|&share| (share, self.response.value_at_percentile(share) as f64 / 1_000.0)).collect()
+    pub fn curves(&self) -> [Vec<(f64, f64)>; 2] {
+        [curve(&self.response), curve(&self.service)]
     }
 }
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX).max(1)
+}
+
+/// As many points as the count bears: of 1,000 values the 99.99th percentile would be the longest once more.
+fn curve(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
+    let shares = [
+        0.0, 1.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 85.0, 90.0, 93.0, 95.0, 97.0, 98.0, 99.0, 99.3,
+        99.5, 99.7, 99.8, 99.9, 99.95, 99.97, 99.99, 99.995, 99.999,
+    ];
+    let told = |&share: &f64| (1.0 - share / 100.0) * histogram.len() as f64 >= 1.0;
+    let point = |share: f64| (share, histogram.value_at_percentile(share) as f64 / 1_000.0);
+    let mut points: Vec<(f64, f64)> = shares.into_iter().filter(told).map(point).collect();
+    if !histogram.is_empty() {
+        points.push(point(100.0));
+    }
+    points
 }
 
 fn quantiles(histogram: &Histogram<u64>) -> Quantiles {
@@ -119,6 +133,16 @@ mod tests {
         assert!((response.p50 - 2.0).abs() < 0.01 && response.p99 > 500.0, "{response}");
         assert!(service.max < 2.1, "{service}");
         assert_eq!(response.count, 1_000);
+    }
+
+    #[test]
+    fn a_curve_has_no_more_points_than_its_count_bears() {
+        let mut latencies = Latencies::default();
+        assert!(latencies.curves()[0].is_empty());
+        (1..=200).for_each(|n| latencies.record_one(Duration::from_millis(n)));
+        let [response, _] = latencies.curves();
+        let shares: Vec<f64> = response.iter().map(|point| point.0).collect();
+        assert!(shares.contains(&99.5) && !shares.contains(&99.9) && shares.last() == Some(&100.0), "{shares:?}");
     }
 
     #[test]

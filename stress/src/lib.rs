@@ -8,6 +8,7 @@
 //! - [`fault`]: what is done to streams and operations; plans of it, and what each fault counted
 //! - [`payload`]: what is published; [`ledger`]: what happened; [`oracle`]: the judgement over it
 //! - [`monitor`]: what a process uses, from outside; [`live_bytes`]: what ours has allocated; [`trend`]: whether it grows; [`histogram`]: latencies
+//! - [`timeline`]: how a run went; [`mod@machine`]: where it did
 //! - [`threshold`], [`verdict`]: a number with its limit and source; held, broken or inconclusive
 //! - [`server`]: the server as a child; [`fleet`]: its clients; [`raw`]: a peer that hides nothing; [`budget`]: what the machine lets us have
 //! - [`virtual_time`]: the same in one thread, where waiting costs nothing; [`explore`]: many short runs of it
@@ -25,6 +26,7 @@ pub mod histogram;
 pub mod ledger;
 pub mod limits;
 pub mod live_bytes;
+pub mod machine;
 pub mod monitor;
 pub mod oracle;
 pub mod payload;
@@ -34,6 +36,7 @@ pub mod report;
 pub mod scenario;
 pub mod server;
 pub mod threshold;
+pub mod timeline;
 pub mod trend;
 pub mod verdict;
 pub mod virtual_time;

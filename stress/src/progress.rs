@@ -1,15 +1,19 @@
 //! What is going on, for whoever watches: a bar on a terminal, plain lines elsewhere.
 
 use std::io::{IsTerminal, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::Instant;
 
 /// Shows one scenario's progress.
 #[derive(Clone, Debug)]
 pub struct Progress {
     bar: Option<ProgressBar>,
     quiet: bool,
+    /// Every phase so far, for the report.
+    phases: Arc<Mutex<Vec<(Instant, String)>>>,
 }
 
 impl Progress {
@@ -26,7 +30,7 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
-        let progress = Self { bar, quiet: false };
+        let progress = Self { bar, quiet: false, phases: Arc::default() };
         progress.say(&format!("{name} …"));
         progress
     }
@@ -34,11 +38,12 @@ impl Progress {
     /// Says nothing, for tests.
     #[must_use]
     pub fn quiet() -> Self {
-        Self { bar: None, quiet: true }
+        Self { bar: None, quiet: true, phases: Arc::default() }
     }
 
     /// A phase of `steps` steps begins.
     pub fn phase(&self, name: &str, steps: u64) {
+        self.phases.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), name.to_owned()));
         if let Some(bar) = &self.bar {
             bar.set_length(steps);
             bar.set_position(0);
@@ -46,6 +51,12 @@ impl Progress {
         } else {
             self.say(&format!("  {name}"));
         }
+    }
+
+    /// The phases so far, with the moment at which each began.
+    #[must_use]
+    pub fn phases(&self) -> Vec<(Instant, String)> {
+        self.phases.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// So many steps of it are done.

@@ -9,7 +9,6 @@ use anyhow::Context as _;
 use futures_util::future::BoxFuture;
 
 use crate::chance::Seed;
-use crate::fault::Plan;
 use crate::report::Report;
 use crate::server::{Server, ServerConfig, find_binary};
 
@@ -29,6 +28,7 @@ mod lagging;
 mod large_payloads;
 mod late_bytes;
 mod latency;
+pub mod planned;
 mod retries;
 pub mod run;
 mod stage;
@@ -56,22 +56,11 @@ pub struct Context {
     pub quiet: bool,
     /// The commit the lab was built from.
     pub commit: String,
-    /// A plan to run again instead of the scenario's own.
-    pub replay: Option<Plan>,
 }
 
 impl Default for Context {
     fn default() -> Self {
-        Self {
-            seed: Seed(1),
-            scale: 1.0,
-            server: None,
-            target: None,
-            out: None,
-            quiet: true,
-            commit: String::new(),
-            replay: None,
-        }
+        Self { seed: Seed(1), scale: 1.0, server: None, target: None, out: None, quiet: true, commit: String::new() }
     }
 }
 
@@ -82,6 +71,13 @@ impl Context {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count")]
         let scaled = (full as f64 * self.scale).round() as u64;
         scaled.max(least)
+    }
+
+    /// The line that runs a scenario again as it is run now.
+    #[must_use]
+    pub fn replay_line(&self, scenario: &str) -> String {
+        let target = self.target.as_ref().map_or_else(String::new, |target| format!(" --target {target}"));
+        format!("stress run {scenario} --seed {:#x} --scale {}{target}", self.seed.0, self.scale)
     }
 
     /// The server to run against: a child of ours with this configuration, or the one that was named.

@@ -20,6 +20,8 @@ pub mod http;
 
 /// How long the server may take to say that it listens.
 const START_MAX: Duration = Duration::from_secs(20);
+/// How long one that has given up may take to end and say why.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Lines of its log that are kept.
 const LOG_LINES_MAX: usize = 200;
 /// What the line begins with that says where it listens.
@@ -44,7 +46,17 @@ pub enum ServerError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// It ended, or said nothing, before it listened.
+    /// It ended before it listened: a port that is taken, a configuration it does not like.
+    #[error("{path} ended ({status}) before it listened; its last words:\n{log}")]
+    Ended {
+        /// Which binary.
+        path: PathBuf,
+        /// How.
+        status: ExitStatus,
+        /// Its log.
+        log: String,
+    },
+    /// It said nothing for too long.
     #[error("{path} did not say `listening on http://ADDRESS:PORT` within {START_MAX:?}; its last words:\n{log}")]
     Silent {
         /// Which binary.
@@ -162,7 +174,7 @@ impl Server {
             .map_err(|source| ServerError::Spawn { path: binary.to_owned(), source })?;
         let pid = child.id().unwrap_or(0);
         let log: Arc<Mutex<VecDeque<String>>> = Arc::default();
-        if let Some(stderr) = child.stderr.take() {
+        let reading = child.stderr.take().map(|stderr| {
             let log = Arc::clone(&log);
             // Ends with the child: its end of the pipe closes.
             tokio::spawn(async move {
@@ -174,8 +186,8 @@ impl Server {
                     }
                     log.push_back(line);
                 }
-            });
-        }
+            })
+        });
         let stdout = child.stdout.take().map(BufReader::new);
         let announced = tokio::time::timeout(START_MAX, async {
             let mut lines = stdout?.lines();
@@ -189,10 +201,19 @@ impl Server {
         match announced.await {
             Ok(Some(address)) => Ok(Self { child, pid, address, binary: binary.to_owned(), config, log, file }),
             Ok(None) | Err(_) => {
+                // It closes its output a moment before it ends; its last words are in the pipe by then.
+                let ended = tokio::time::timeout(LAST_WORDS, child.wait()).await;
                 let _killed = child.kill().await;
+                if let Some(reading) = reading {
+                    let _late = tokio::time::timeout(LAST_WORDS, reading).await;
+                }
+                let _best_effort = std::fs::remove_file(&file);
                 let log = log.lock().unwrap_or_else(PoisonError::into_inner);
-                let log = log.iter().cloned().collect::<Vec<_>>().join("\n");
-                Err(ServerError::Silent { path: binary.to_owned(), log })
+                let (path, log) = (binary.to_owned(), log.iter().cloned().collect::<Vec<_>>().join("\n"));
+                Err(match ended {
+                    Ok(Ok(status)) => ServerError::Ended { path, status, log },
+                    Ok(Err(_)) | Err(_) => ServerError::Silent { path, log },
+                })
             }
         }
     }

@@ -173,8 +173,10 @@ impl Faults {
             Kind::Bandwidth { bytes_per_second, burst, .. } => Bucket::shared(bytes_per_second, burst, now),
             _ => Bucket::shared(1, 1, now),
         };
+        // What is written down is when it really held, which the plan of a whole run may not know.
+        let begun = Fault { from: self.elapsed(), until: None, ..fault.clone() };
         let mut state = lock(&self.0.state);
-        let counted = state.counted.entry(fault.id.clone()).or_insert_with(|| (fault.clone(), Arc::default()));
+        let counted = state.counted.entry(fault.id.clone()).or_insert_with(|| (begun, Arc::default()));
         let counters = Arc::clone(&counted.1);
         state.keys += 1;
         let key = state.keys;
@@ -255,7 +257,7 @@ impl Faults {
         }
     }
 
-    /// What each fault has counted, by id.
+    /// What each fault has counted, by id. Its times are those at which it began first and was healed last.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<String, (Fault, FaultCounts)> {
         let state = lock(&self.0.state);
@@ -351,7 +353,13 @@ impl FaultGuard {
 
 impl Drop for FaultGuard {
     fn drop(&mut self) {
-        lock(&self.faults.0.state).active.retain(|active| active.key != self.key);
+        let mut state = lock(&self.faults.0.state);
+        if let Some(at) = state.active.iter().position(|active| active.key == self.key) {
+            let healed = state.active.remove(at);
+            let until = Some(self.faults.elapsed());
+            state.counted.entry(healed.fault.id.clone()).and_modify(|(fault, _)| fault.until = until);
+        }
+        drop(state);
         self.faults.announce();
     }
 }

@@ -2,14 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use tokio::time::Instant;
+
+use crate::budget::Budget;
 use crate::fault::{Fault, FaultCounts, Faults, Plan};
 use crate::fleet::{Fleet, Offered};
 use crate::histogram::Latencies;
+use crate::machine::Machine;
 use crate::monitor::{ResourceMonitor, ResourceReport, machine_cpu_seconds};
 use crate::oracle::{Class, Judgement, Law, Tally};
+use crate::progress::Progress;
 use crate::report::{FaultReport, LatencyReport, Plot, Report, Violation};
 use crate::scenario::{Context, Scenario, Subject};
 use crate::threshold::Threshold;
+use crate::timeline::Timeline;
 use crate::verdict::Verdict;
 
 /// A load of which less was offered proves nothing.
@@ -23,32 +29,48 @@ const SAMPLE_EVERY: std::time::Duration = std::time::Duration::from_millis(250);
 #[derive(Debug)]
 pub struct Run {
     report: Report,
+    began: Instant,
 }
 
 impl Run {
-    /// Nothing found yet.
+    /// Nothing found yet. What the machine will not let `plan` have is said now, before anything starts, and then nothing is
+    /// proved: the claim is about the plan, not about a smaller one.
     #[must_use]
     pub fn new(context: &Context, scenario: &dyn Scenario, plan: &Plan) -> Self {
-        let topology = &plan.topology;
-        let options = [
+        let (topology, workload) = (&plan.topology, &plan.workload);
+        let mut options = BTreeMap::from([
             ("scale", context.scale.to_string()),
+            ("server", context.target.as_ref().map_or("child", |_| "target").to_owned()),
             ("connections", topology.connections.to_string()),
             ("channels", topology.channels.to_string()),
             ("subscriptions_each", topology.subscriptions_each.to_string()),
             ("history_size", topology.history_size.to_string()),
-            ("publications", plan.workload.publications.to_string()),
-            ("rate", plan.workload.rate.to_string()),
-            ("payload_bytes", plan.workload.payload_bytes.to_string()),
-        ];
-        let replay = format!("stress run {} --seed {:#x} --scale {}", scenario.name(), context.seed.0, context.scale);
+            ("publications", workload.publications.to_string()),
+            ("rate", workload.rate.to_string()),
+            ("payload_bytes", workload.payload_bytes.to_string()),
+        ]);
+        if let Some(target) = &context.target {
+            options.insert("target", target.clone());
+        }
+        let (inconclusive, mut doubts) = (Budget::plan(topology.connections).clamped, Vec::new());
+        if !context.quiet {
+            // On standard error: on a terminal a bar is drawn on the other.
+            inconclusive.iter().for_each(|clamped| eprintln!("{}: cut down: {clamped}", scenario.name()));
+        }
+        if cfg!(debug_assertions) {
+            doubts.push("the lab is a debug build: times and rates are not what they could be".to_owned());
+        }
         let report = Report {
             name: scenario.name().to_owned(),
             claim: scenario.claim().to_owned(),
             verdict: Verdict::Inconclusive,
-            inconclusive: Vec::new(),
+            inconclusive,
             seed: context.seed.0,
             commit: context.commit.clone(),
+            machine: Machine::here(),
             options: options.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            plan: plan.clone(),
+            seconds: 0.0,
             thresholds: Vec::new(),
             violations: BTreeMap::new(),
             evaluated: BTreeMap::new(),
@@ -56,12 +78,13 @@ impl Run {
             faults: BTreeMap::new(),
             latencies: BTreeMap::new(),
             resources: BTreeMap::new(),
+            timeline: Timeline::default(),
             curves: Vec::new(),
-            doubts: Vec::new(),
+            doubts,
             numbers: BTreeMap::new(),
-            replay,
+            replay: context.replay_line(scenario.name()),
         };
-        Self { report }
+        Self { report, began: Instant::now() }
     }
 
     /// Something was measured against a limit.
@@ -79,9 +102,13 @@ impl Run {
         self.report.doubts.push(doubt.into());
     }
 
-    /// A number worth keeping.
+    /// A number worth keeping. One that could not be computed is no number.
     pub fn number(&mut self, name: &str, value: f64) {
-        self.report.numbers.insert(name.to_owned(), value);
+        if value.is_finite() {
+            self.report.numbers.insert(name.to_owned(), value);
+        } else {
+            self.doubt(format!("`{name}` could not be computed"));
+        }
     }
 
     /// Something for the eye.
@@ -119,9 +146,15 @@ impl Run {
             if counts.applied == 0 {
                 self.inconclusive(format!("fault `{id}` was never applied (attempted {})", counts.attempted));
             }
+            self.report.plan.faults.push(fault.clone());
             self.report.faults.insert(id, FaultReport { fault, counts });
         }
         self.number("lab_queue_peak_bytes", lane_peak as f64);
+    }
+
+    /// How it went over time.
+    pub fn timeline(&mut self, fleet: &Fleet, progress: &Progress) {
+        self.report.timeline = fleet.timeline(&progress.phases());
     }
 
     /// The oracle's judgement over a fleet's ledger, in which `laws` must have been looked at.
@@ -131,9 +164,6 @@ impl Run {
             (ledger.judge(), ledger.tally())
         };
         self.judged(&judgement, tally, laws);
-        for clamped in &fleet.clamped {
-            self.doubt(clamped.clone());
-        }
     }
 
     /// The same where the fleet itself has gone.
@@ -177,6 +207,7 @@ impl Run {
     pub fn finish(mut self) -> Report {
         let failed = self.has_failed();
         let report = &mut self.report;
+        report.seconds = self.began.elapsed().as_secs_f64();
         report.verdict = if failed {
             Verdict::Broken
         } else if !report.inconclusive.is_empty() {
@@ -193,7 +224,7 @@ impl Run {
 pub struct Watch {
     stop: tokio::sync::watch::Sender<bool>,
     tasks: Vec<(String, tokio::task::JoinHandle<ResourceReport>)>,
-    began: tokio::time::Instant,
+    began: Instant,
     machine: Option<f64>,
 }
 
@@ -219,7 +250,7 @@ impl Watch {
             Some((name.to_owned(), task))
         });
         let tasks = tasks.collect();
-        Self { stop, tasks, began: tokio::time::Instant::now(), machine: machine_cpu_seconds().ok() }
+        Self { stop, tasks, began: Instant::now(), machine: machine_cpu_seconds().ok() }
     }
 
     /// Ends, and hands what was seen to `run`.

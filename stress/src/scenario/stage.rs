@@ -172,6 +172,7 @@ impl Stage {
         }
         self.run.latencies("delivery", &self.fleet.latencies());
         self.run.faults(&self.faults);
+        self.run.timeline(&self.fleet, &self.progress);
         self.run.judge(&self.fleet, laws);
         for (code, breaks) in self.fleet.breaks() {
             self.run.number(&format!("breaks_with_code_{code}"), breaks.count as f64);

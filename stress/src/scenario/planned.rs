@@ -1,0 +1,79 @@
+//! A plan from a file, run as it is written.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
+use super::stage::Stage;
+use super::{Context, Scenario};
+use crate::fault::Plan;
+use crate::fleet::FleetOptions;
+use crate::oracle::Law;
+use crate::report::Report;
+use crate::server::ServerConfig;
+
+/// Publishes unanswered at one time, where the plan has no rate.
+const WINDOW: usize = 64;
+const PUBLISHERS: u64 = 2;
+/// What must have been looked at whatever the plan does. What its faults do besides is judged as well.
+const LAWS: [Law; 8] = [Law::I1, Law::I2, Law::I3, Law::I4, Law::I8, Law::I9, Law::I12, Law::I14];
+
+/// A plan that somebody wrote down, against real sockets.
+#[derive(Debug)]
+pub struct Planned {
+    plan: Plan,
+}
+
+impl Planned {
+    /// What reports of plans are called.
+    pub const NAME: &'static str = "plan";
+
+    /// Of this plan.
+    #[must_use]
+    pub fn new(plan: Plan) -> Self {
+        Self { plan }
+    }
+}
+
+impl Scenario for Planned {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn claim(&self) -> &'static str {
+        "whatever the faults of this plan do at their times: nothing that was promised is lost, and all come to rest once they are healed"
+    }
+
+    fn run<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, anyhow::Result<Report>> {
+        self.go(context).boxed()
+    }
+}
+
+impl Planned {
+    async fn go(&self, context: &Context) -> anyhow::Result<Report> {
+        let plan = &self.plan;
+        let (connections, workload) = (plan.topology.connections, &plan.workload);
+        let each = plan.topology.subscriptions_each.min(plan.topology.channels.max(1));
+        // What is done is written down as it is done: see `Run::faults`.
+        let bare = Plan { faults: Vec::new(), ..plan.clone() };
+        let mut stage = Stage::set(context, self, bare, ServerConfig::default(), FleetOptions::default()).await?;
+        let faults = stage.faults.clone();
+        let everybody = || (0..connections).collect::<Vec<u64>>();
+        let hurt: BTreeSet<u64> =
+            plan.faults.iter().flat_map(|fault| faults.targets(fault).unwrap_or_else(everybody)).collect();
+        let load = async {
+            stage.connect(PUBLISHERS, |member| !hurt.contains(&member)).await?;
+            stage.publish("publish", workload.publications, workload.rate, WINDOW).await;
+            anyhow::Ok(())
+        };
+        let (guards, done) = tokio::join!(faults.run(plan), load);
+        done?;
+        drop(guards);
+        stage.rest(Duration::from_secs(60), connections, connections * each).await?;
+        let recoveries = stage.fleet.recoveries();
+        stage.run.latencies("recovery", &recoveries);
+        stage.verdict(&LAWS).await
+    }
+}
