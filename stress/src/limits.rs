@@ -1,26 +1,39 @@
-//! Where it ends: one thing is doubled until an objective breaks, and the knee is told.
+//! Where it ends: one thing is doubled until an objective breaks, then the gap is halved, and the knee is told.
 //!
-//! Each ladder has its own server and fleet on every rung, so that a rung owes nothing to the one before it. What broke may be
-//! the lab and not the server; a rung on which the load was not offered says so.
+//! Each rung has its own server and fleet, so that it owes nothing to the one before it. What broke may be the lab
+//! and not the server: every rung says how many cores each of them used, and [`Bound`] who was short of what.
 
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::fault::Faults;
 use crate::fault::plan::{Plan, Topology, Workload};
 use crate::fleet::{Fleet, FleetOptions};
+use crate::machine::Machine;
 use crate::monitor::{ResourceMonitor, Sample};
+use crate::report::{markdown, number};
 use crate::scenario::Context;
 use crate::server::ServerConfig;
 
+/// What the limits of a directory are called.
+pub const FILE: &str = "limits.json";
 /// A subscriber feels a delay above this as one.
 pub const P99_OBJECTIVE_MS: f64 = 200.0;
 /// Share of clients that must be in force.
 const SHARE_OBJECTIVE: f64 = 0.999;
 /// How long all may take to be so.
 const CONNECT_OBJECTIVE: Duration = Duration::from_secs(30);
+/// How often the gap between the last rung that held and the first that broke is halved: an eighth of an octave is left.
+const HALVINGS: u32 = 3;
+/// A load of which less was offered proves nothing.
+const OFFERED_OBJECTIVE: f64 = 0.99;
+/// A process that uses so much of the machine is short of it.
+const SATURATED: f64 = 0.9;
 
 /// What is doubled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Ladder {
     /// Connections, each on a channel of its own.
     Connections,
@@ -83,7 +96,7 @@ impl Ladder {
 }
 
 /// One rung.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Rung {
     /// How much of what is doubled.
     pub size: u64,
@@ -91,29 +104,151 @@ pub struct Rung {
     pub broken: Option<String>,
     /// Delivery, 99 of 100, in milliseconds.
     pub p99_ms: f64,
+    /// Share of the planned rate that the lab offered.
+    pub offered: f64,
     /// Cores that the server used while publishing. `None`: it is not ours to watch.
     pub server_cores: Option<f64>,
     /// Cores that the lab used: a lab that is busy all the time measures itself.
     pub lab_cores: f64,
+    /// The machine would not let the lab have it.
+    pub clamped: bool,
 }
 
-/// Climbs until an objective breaks. The rungs, the last of which is the broken one if any is.
+/// Who was at the end of its means when an objective broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// Nobody: no objective broke on this ladder.
+    Nothing,
+    /// The lab: it had no descriptors, or could not offer the load. The server may be able to do more.
+    Lab,
+    /// All cores were in use, by server and lab together.
+    Machine,
+    /// The server was, while the lab offered all of the load on a machine that had time left.
+    Server,
+}
+
+impl Bound {
+    fn of(rung: &Rung, cores: u64) -> Self {
+        let used = rung.server_cores.unwrap_or(0.0) + rung.lab_cores;
+        match rung {
+            Rung { broken: None, .. } => Self::Nothing,
+            Rung { clamped: true, .. } => Self::Lab,
+            _ if used >= SATURATED * cores as f64 => Self::Machine,
+            _ if rung.offered < OFFERED_OBJECTIVE => Self::Lab,
+            _ => Self::Server,
+        }
+    }
+}
+
+impl std::fmt::Display for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Nothing => "no end was seen",
+            Self::Lab => "the lab was the limit",
+            Self::Machine => "the machine was the limit: server and lab share its cores",
+            Self::Server => "the server was the limit",
+        })
+    }
+}
+
+/// What was found on one ladder.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Climb {
+    /// Which.
+    pub ladder: Ladder,
+    /// Its rungs, by size.
+    pub rungs: Vec<Rung>,
+}
+
+impl Climb {
+    /// The largest that held, with nothing smaller broken. 0: none did.
+    #[must_use]
+    pub fn knee(&self) -> u64 {
+        self.rungs.iter().take_while(|rung| rung.broken.is_none()).last().map_or(0, |rung| rung.size)
+    }
+
+    /// Who was the limit, on a machine of so many cores.
+    #[must_use]
+    pub fn bound(&self, cores: u64) -> Bound {
+        self.rungs.iter().find(|rung| rung.broken.is_some()).map_or(Bound::Nothing, |rung| Bound::of(rung, cores))
+    }
+}
+
+/// All that `stress limits` found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Limits {
+    /// Where.
+    pub machine: Machine,
+    /// The commit.
+    pub commit: String,
+    /// The seed.
+    pub seed: u64,
+    /// Each ladder.
+    pub climbs: Vec<Climb>,
+}
+
+impl Limits {
+    /// For a document.
+    #[must_use]
+    pub fn document(&self) -> String {
+        let cores = self.machine.cores;
+        let mut parts = vec![format!(
+            "One thing at a time is doubled until an objective breaks (p99 of a delivery {P99_OBJECTIVE_MS} ms, 99.9 % of all in force within \
+             {CONNECT_OBJECTIVE:?}, everything delivered, nobody cut, the whole rate offered), then the gap is halved {HALVINGS} times. \
+             Seed {:#x}, commit {}, {}. Again: `stress limits`.",
+            self.seed, self.commit, self.machine
+        )];
+        let knee = |climb: &Climb| {
+            vec![number::count(climb.knee()), climb.ladder.unit().to_owned(), climb.bound(cores).to_string()]
+        };
+        parts.push(markdown::table(&["the last that held", "of", "what ended it"], self.climbs.iter().map(knee)));
+        for climb in &self.climbs {
+            let row = |rung: &Rung| {
+                let Rung { size, p99_ms, server_cores, lab_cores, .. } = rung;
+                let server = server_cores.map_or_else(|| "not watched".to_owned(), |cores| format!("{cores:.2}"));
+                let word = rung.broken.clone().unwrap_or_else(|| "held".to_owned());
+                vec![number::count(*size), format!("{p99_ms:.1}"), server, format!("{lab_cores:.2}"), word]
+            };
+            let head = [climb.ladder.unit(), "p99 ms", "server's cores", "lab's cores", ""];
+            parts.push(markdown::table(&head, climb.rungs.iter().map(row)));
+        }
+        parts.join("\n\n")
+    }
+}
+
+/// Climbs until an objective breaks, and halves the gap.
 ///
 /// # Errors
 /// When there is no server to climb on.
-pub async fn climb(ladder: Ladder, context: &Context, told: impl Fn(&Rung)) -> anyhow::Result<Vec<Rung>> {
-    let mut rungs = Vec::new();
-    let mut size = ladder.first();
+pub async fn climb(ladder: Ladder, context: &Context, told: impl Fn(&Rung)) -> anyhow::Result<Climb> {
+    let mut rungs: Vec<Rung> = Vec::new();
+    let (mut size, mut held, mut broke) = (ladder.first(), 0, None);
+    let mut halvings = 0;
     loop {
         let rung = stand(ladder, context, size).await?;
         told(&rung);
-        let broken = rung.broken.is_some();
-        rungs.push(rung);
-        if broken || size >= ladder.last() {
-            return Ok(rungs);
+        match rung.broken {
+            None => held = size,
+            Some(_) => broke = Some(size),
         }
-        size = (size * 2).min(ladder.last());
+        rungs.push(rung);
+        let next = match broke {
+            None if size >= ladder.last() => break,
+            None => (size * 2).min(ladder.last()),
+            // Below the first rung there is no knee to be found.
+            Some(_) if held == 0 || halvings == HALVINGS => break,
+            Some(broke) => {
+                halvings += 1;
+                held + (broke - held) / 2
+            }
+        };
+        if next == size || next == held {
+            break;
+        }
+        size = next;
     }
+    rungs.sort_by_key(|rung| rung.size);
+    Ok(Climb { ladder, rungs })
 }
 
 async fn stand(ladder: Ladder, context: &Context, size: u64) -> anyhow::Result<Rung> {
@@ -126,7 +261,8 @@ async fn stand(ladder: Ladder, context: &Context, size: u64) -> anyhow::Result<R
     let server = context.subject(config).await?;
     let mut fleet = Fleet::new(&plan, Faults::new(&plan), server.address(), FleetOptions::default());
     let connections = fleet.plan().topology.connections;
-    let mut broken = (connections < plan.topology.connections).then(|| fleet.clamped.join("; "));
+    let clamped = connections < plan.topology.connections;
+    let mut broken = clamped.then(|| fleet.clamped.join("; "));
     let connected = fleet.connect(0..connections, CONNECT_OBJECTIVE, |_| true, |_| {}).await;
     if (connected.subscribed as f64) < connected.wanted as f64 * SHARE_OBJECTIVE {
         let (have, of) = (connected.subscribed, connected.wanted);
@@ -145,16 +281,46 @@ async fn stand(ladder: Ladder, context: &Context, size: u64) -> anyhow::Result<R
     let objectives = [
         (tally.failed > 0, format!("{} publishes were refused", tally.failed)),
         (p99_ms > P99_OBJECTIVE_MS, format!("p99 {p99_ms:.0} ms is above {P99_OBJECTIVE_MS} ms")),
-        (offered.ratio < 0.99, format!("the lab offered {:.3} of the rate", offered.ratio)),
+        (offered.ratio < OFFERED_OBJECTIVE, format!("the lab offered {:.3} of the rate", offered.ratio)),
         (!rested, "not everything had arrived 20 s later".to_owned()),
         (tally.breaks > 0, format!("{} subscriptions were cut", tally.breaks)),
     ];
     let first = objectives.into_iter().find(|(broke, _)| *broke).map(|(_, what)| what);
     fleet.close(Duration::from_secs(10)).await;
     let server_cores = server_before.zip(server_after).map(|(before, after)| cores(before, after));
-    Ok(Rung { size, broken: broken.or(first), p99_ms, server_cores, lab_cores: cores(lab_before, lab_after) })
+    let (broken, lab_cores) = (broken.or(first), cores(lab_before, lab_after));
+    Ok(Rung { size, broken, p99_ms, offered: offered.ratio, server_cores, lab_cores, clamped })
 }
 
 fn cores(before: Sample, after: Sample) -> f64 {
     (after.cpu_seconds - before.cpu_seconds) / (after.at - before.at).max(1e-3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rung(size: u64, broken: Option<&str>, offered: f64, server: f64, lab: f64) -> Rung {
+        let broken = broken.map(str::to_owned);
+        Rung { size, broken, p99_ms: 1.0, offered, server_cores: Some(server), lab_cores: lab, clamped: false }
+    }
+
+    #[test]
+    fn the_knee_is_the_last_that_held_below_the_first_that_broke() {
+        let climb = |rungs| Climb { ladder: Ladder::Rate, rungs };
+        let broke = Some("p99");
+        let rungs = vec![rung(1, None, 1.0, 0.1, 0.1), rung(2, broke, 1.0, 0.5, 0.5), rung(4, None, 1.0, 0.5, 0.5)];
+        assert_eq!(climb(rungs).knee(), 1);
+        assert_eq!(climb(vec![rung(1, broke, 1.0, 0.5, 0.5)]).knee(), 0);
+    }
+
+    #[test]
+    fn who_was_short_of_what_is_told() {
+        let bound = |rung: Rung| Climb { ladder: Ladder::Rate, rungs: vec![rung] }.bound(2);
+        assert_eq!(bound(rung(1, None, 1.0, 2.0, 0.0)), Bound::Nothing);
+        assert_eq!(bound(rung(1, Some("x"), 1.0, 0.9, 0.5)), Bound::Server);
+        assert_eq!(bound(rung(1, Some("x"), 0.5, 0.9, 0.5)), Bound::Lab);
+        assert_eq!(bound(rung(1, Some("x"), 0.5, 1.0, 0.9)), Bound::Machine);
+        assert_eq!(bound(Rung { clamped: true, ..rung(1, Some("x"), 1.0, 0.1, 0.1) }), Bound::Lab);
+    }
 }

@@ -1,22 +1,30 @@
-//! What came of a scenario, for machines (JSON), for people (a Markdown table) and for the eye (SVG).
+//! What came of a scenario, for machines (JSON), for people (Markdown) and for the eye (SVG).
 //!
-//! Written after each scenario, so that an interrupted run keeps what it had. Raw samples stay in.
+//! Written after each scenario, so that an interrupted run keeps what it had. Raw samples stay in. In reading order:
+//! [`markdown`] is one report, [`matrix`] the faults of several, [`plot`] what they look like; [`summary`] is what a
+//! whole run came to, [`results`] the page of it, and [`failure_modes`] what it measured of each way to fail.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::fault::{Fault, FaultCounts};
+use crate::fault::{Fault, FaultCounts, Plan};
 use crate::histogram::Quantiles;
+use crate::machine::Machine;
 use crate::monitor::ResourceReport;
 use crate::oracle::Tally;
 use crate::threshold::Threshold;
+use crate::timeline::Timeline;
 use crate::verdict::Verdict;
 
+pub mod failure_modes;
 pub mod markdown;
 pub mod matrix;
+pub mod number;
+pub mod plot;
 pub mod results;
+pub mod summary;
 pub mod svg;
 
 /// One scenario's result.
@@ -34,8 +42,14 @@ pub struct Report {
     pub seed: u64,
     /// The commit it was built from.
     pub commit: String,
+    /// Where it ran.
+    pub machine: Machine,
     /// Every option.
     pub options: BTreeMap<String, String>,
+    /// What was done, with each fault and when it held.
+    pub plan: Plan,
+    /// How long it took altogether.
+    pub seconds: f64,
     /// What was measured against what.
     pub thresholds: Vec<Threshold>,
     /// Broken laws, by class.
@@ -50,6 +64,8 @@ pub struct Report {
     pub latencies: BTreeMap<String, LatencyReport>,
     /// Processes, by name.
     pub resources: BTreeMap<String, ResourceReport>,
+    /// How it went over time.
+    pub timeline: Timeline,
     /// What is plotted besides.
     #[serde(default)]
     pub curves: Vec<Plot>,
@@ -103,13 +119,16 @@ pub struct LatencyReport {
     pub response: Quantiles,
     /// From the actual one.
     pub service: Quantiles,
-    /// Points for a plot.
+    /// Points of the first for a plot: per cent below, milliseconds.
     pub curve: Vec<(f64, f64)>,
+    /// And of the second.
+    pub service_curve: Vec<(f64, f64)>,
 }
 
 impl From<&crate::histogram::Latencies> for LatencyReport {
     fn from(latencies: &crate::histogram::Latencies) -> Self {
-        Self { response: latencies.response(), service: latencies.service(), curve: latencies.curve() }
+        let [curve, service_curve] = latencies.curves();
+        Self { response: latencies.response(), service: latencies.service(), curve, service_curve }
     }
 }
 
@@ -117,8 +136,22 @@ impl From<&crate::histogram::Latencies> for LatencyReport {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {path}: {source}")]
 pub struct WriteError {
-    path: PathBuf,
-    source: std::io::Error,
+    /// What.
+    pub path: PathBuf,
+    /// What the system says.
+    pub source: std::io::Error,
+}
+
+/// Writes a file, and the directory it is in if need be.
+///
+/// # Errors
+/// When it cannot.
+pub fn put(path: &Path, text: &str) -> Result<(), WriteError> {
+    let failed = |source| WriteError { path: path.to_owned(), source };
+    if let Some(home) = path.parent().filter(|home| !home.as_os_str().is_empty()) {
+        std::fs::create_dir_all(home).map_err(failed)?;
+    }
+    std::fs::write(path, text).map_err(failed)
 }
 
 impl Report {
@@ -126,81 +159,69 @@ impl Report {
     #[cfg(test)]
     pub(crate) fn empty() -> Self {
         serde_json::from_value(serde_json::json!({
-            "name": "", "claim": "", "verdict": "inconclusive", "inconclusive": [], "seed": 0, "commit": "", "options": {},
-            "thresholds": [], "violations": {}, "evaluated": {}, "tally": Tally::default(), "faults": {}, "latencies": {},
-            "resources": {}, "doubts": [], "numbers": {}, "replay": "",
+            "name": "", "claim": "", "verdict": "inconclusive", "inconclusive": [], "seed": 0, "commit": "",
+            "machine": Machine::default(), "options": {}, "plan": Plan::default(), "seconds": 0.0, "thresholds": [],
+            "violations": {}, "evaluated": {}, "tally": Tally::default(), "faults": {}, "latencies": {}, "resources": {},
+            "timeline": Timeline::default(), "doubts": [], "numbers": {}, "replay": "",
         }))
         .expect("it names every field")
     }
 
-    /// Writes `NAME.json` and the plots into `directory`, and the table of all reports there.
+    /// Deliveries that the oracle looked at one by one.
+    #[must_use]
+    pub fn deliveries(&self) -> u64 {
+        self.tally.pushed + self.tally.recovered
+    }
+
+    /// Writes `NAME.json` and the plots into `directory`, and the page of all reports there.
     ///
     /// # Errors
     /// When a file cannot be written.
     pub fn write(&self, directory: &Path) -> Result<(), WriteError> {
-        let put = |name: String, text: String| {
-            let path = directory.join(name);
-            std::fs::write(&path, text).map_err(|source| WriteError { path, source })
-        };
-        let made = std::fs::create_dir_all(directory);
-        made.map_err(|source| WriteError { path: directory.to_owned(), source })?;
-        let json = serde_json::to_string_pretty(self).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"));
-        put(format!("{}.json", self.name), json)?;
-        for (name, plot) in self.plots() {
-            put(format!("{}.{name}.svg", self.name), plot)?;
+        // A number that is none is written as null, and read back as none.
+        let json = serde_json::to_string_pretty(self).expect("a report has string keys and no failing types");
+        put(&directory.join(format!("{}.json", self.name)), &json)?;
+        for (name, plot) in plot::of(self) {
+            put(&directory.join(format!("{}.{name}.svg", self.name)), &plot)?;
         }
-        put("README.md".to_owned(), markdown::document(&read_all(directory)))
-    }
-
-    fn plots(&self) -> Vec<(&str, String)> {
-        let mut plots = Vec::new();
-        let memory: Vec<svg::Series> = self
-            .resources
-            .iter()
-            .map(|(name, resources)| svg::Series {
-                name: name.clone(),
-                points: resources
-                    .samples
-                    .iter()
-                    .map(|s| (s.at, s.resident_bytes as f64 / f64::from(1 << 20)))
-                    .collect(),
-            })
-            .collect();
-        if memory.iter().any(|series| series.points.len() > 1) {
-            plots.push(("memory", svg::lines(&format!("{}: resident memory", self.name), "s", "MiB", &memory)));
-        }
-        for plot in &self.curves {
-            let series: Vec<svg::Series> = plot
-                .series
-                .iter()
-                .map(|(name, points)| svg::Series { name: name.clone(), points: points.clone() })
-                .collect();
-            plots.push((plot.name.as_str(), svg::lines(&plot.title, &plot.x_unit, &plot.y_unit, &series)));
-        }
-        if !self.latencies.is_empty() {
-            let bars: Vec<svg::Bars> = self
-                .latencies
-                .iter()
-                .map(|(name, latency)| {
-                    let Quantiles { p50, p90, p99, p999, max, .. } = latency.response;
-                    svg::Bars { name: name.clone(), values: vec![p50, p90, p99, p999, max] }
-                })
-                .collect();
-            let labels = ["p50", "p90", "p99", "p99.9", "max"];
-            plots.push(("latency", svg::bars(&format!("{}: latencies", self.name), "ms", &labels, &bars)));
-        }
-        plots
+        put(&directory.join("README.md"), &results::page(&read_all(directory), "."))
     }
 }
 
-/// All reports in `directory`, by name. What cannot be read is left out: it belongs to somebody else.
+/// What a directory holds.
+#[derive(Clone, Debug, Default)]
+pub struct Directory {
+    /// The reports, in the order in which a full run makes them.
+    pub reports: Vec<Report>,
+    /// Reports of another version of the lab, or damaged: named, never silently left out.
+    pub unreadable: Vec<String>,
+    /// What `stress limits` found, if it was asked.
+    pub limits: Option<crate::limits::Limits>,
+}
+
+/// Everything in `directory`. JSON that says nothing of a verdict belongs to somebody else.
 #[must_use]
-pub fn read_all(directory: &Path) -> Vec<Report> {
-    let files = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut reports: Vec<Report> = files
-        .filter(|file| file.path().extension().is_some_and(|extension| extension == "json"))
-        .filter_map(|file| serde_json::from_str(&std::fs::read_to_string(file.path()).ok()?).ok())
-        .collect();
-    reports.sort_by(|a, b| a.name.cmp(&b.name));
-    reports
+pub fn read_all(directory: &Path) -> Directory {
+    let mut found = Directory::default();
+    for file in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = file.file_name().to_string_lossy().into_owned();
+        if !name.ends_with(".json") {
+            continue;
+        }
+        let text = std::fs::read_to_string(file.path()).unwrap_or_default();
+        if name == crate::limits::FILE {
+            found.limits = serde_json::from_str(&text).ok();
+            continue;
+        }
+        match serde_json::from_str::<Report>(&text) {
+            Ok(report) => found.reports.push(report),
+            Err(error) if text.contains("\"verdict\"") => found.unreadable.push(format!("{name}: {error}")),
+            Err(_) => {}
+        }
+    }
+    let order: Vec<&str> = crate::scenario::all().iter().map(|scenario| scenario.name()).collect();
+    let place = |report: &Report| order.iter().position(|name| *name == report.name).unwrap_or(order.len());
+    found.reports.sort_by(|a, b| place(a).cmp(&place(b)).then_with(|| a.name.cmp(&b.name)));
+    found.unreadable.sort();
+    found
 }

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use super::Report;
+use super::{Report, markdown, number};
 use crate::fault::{Aim, Kind};
+
+/// What an empty cell says.
+const EMPTY: &str = "·";
 
 /// How often each kind was applied at each family of aims.
 pub type Cells = BTreeMap<(&'static str, &'static str), u64>;
 
-/// Those of reports.
+/// Those of reports. A fault that was never applied has reached nothing.
 #[must_use]
 pub fn reached(reports: &[Report]) -> Cells {
     let mut cells = BTreeMap::new();
-    for fault in reports.iter().flat_map(|report| report.faults.values()) {
+    for fault in reports.iter().flat_map(|report| report.faults.values()).filter(|fault| fault.counts.applied > 0) {
         *cells.entry((fault.fault.kind.name(), fault.fault.aim.family())).or_insert(0) += fault.counts.applied;
     }
     cells
@@ -29,30 +32,57 @@ pub fn table(reports: &[Report]) -> String {
 pub fn table_of(cells: &Cells) -> String {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::ASCII_MARKDOWN);
-    for (at, row) in rows(cells).into_iter().enumerate() {
-        if at == 0 {
-            table.set_header(row);
-        } else {
-            table.add_row(row);
-        }
+    table.set_header(head());
+    for row in rows(cells) {
+        table.add_row(row);
     }
     table.to_string()
 }
 
 /// For a document.
 #[must_use]
-pub fn markdown(reports: &[Report]) -> String {
-    let rows = rows(&reached(reports));
-    let mut lines: Vec<String> = rows.iter().map(|row| format!("| {} |", row.join(" | "))).collect();
-    lines.insert(1, format!("|{}", "---|".repeat(rows[0].len())));
-    lines.join("\n")
+pub fn document(reports: &[Report]) -> String {
+    let cells = reached(reports);
+    let (reached, all) = (cells.len(), Kind::NAMES.len() * Aim::FAMILIES.len());
+    let table = markdown::table(&head(), rows(&cells));
+    format!(
+        "How often each kind of fault was applied, by the moment it waited for. {reached} of {all} cells; an empty one ({EMPTY}) was \
+         not reached by this run. `at` means no moment of the conversation: from when the fault began.\n\n{table}"
+    )
+}
+
+fn head() -> Vec<&'static str> {
+    std::iter::once("kind").chain(Aim::FAMILIES).collect()
 }
 
 fn rows(cells: &Cells) -> Vec<Vec<String>> {
-    let mut rows = vec![std::iter::once("applied").chain(Aim::FAMILIES).map(str::to_owned).collect::<Vec<_>>()];
-    rows.extend(Kind::NAMES.map(|kind| {
-        let cell = |family: &'static str| cells.get(&(kind, family)).map_or(String::new(), u64::to_string);
-        std::iter::once(kind.to_owned()).chain(Aim::FAMILIES.into_iter().map(cell)).collect()
-    }));
-    rows
+    let cell = |kind, family| cells.get(&(kind, family)).map_or(EMPTY.to_owned(), |&applied| number::count(applied));
+    let row = |kind: &'static str| {
+        std::iter::once(kind.to_owned()).chain(Aim::FAMILIES.into_iter().map(|family| cell(kind, family))).collect()
+    };
+    Kind::NAMES.into_iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::{Fault, FaultCounts};
+    use crate::report::FaultReport;
+
+    #[test]
+    fn a_cell_counts_what_was_applied_and_a_fault_that_never_bit_leaves_it_empty() {
+        let mut report = Report::empty();
+        let mut fault = |id: &str, kind: Kind, aim: Aim, applied: u64| {
+            let counts = FaultCounts { attempted: applied + 1, applied, seen: 0 };
+            report.faults.insert(id.to_owned(), FaultReport { fault: Fault::new(id, kind).aimed(aim), counts });
+        };
+        fault("a", Kind::Reset, Aim::MidPayload, 1_000);
+        fault("b", Kind::Reset, Aim::MidPayload, 500);
+        fault("c", Kind::Fin, Aim::Ping, 0);
+        let reports = [report];
+        assert_eq!(reached(&reports), BTreeMap::from([(("reset", "mid_payload"), 1_500)]));
+        let text = document(&reports);
+        assert!(text.contains("| 1,500 |") && text.contains("1 of 195 cells"), "{text}");
+        assert!(table(&reports).lines().any(|line| line.contains("fin") && !line.contains('1')));
+    }
 }

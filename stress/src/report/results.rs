@@ -1,118 +1,117 @@
-//! `stress_results.md`: what a whole run came to, on which machine, with its plots.
+//! The page of a whole run: `README.md` beside the reports, and `stress_results.md` when a full run writes it.
 //!
-//! Made from the reports in a directory, never by hand; scenarios without a report are listed as not run.
+//! Made from the reports in a directory, never by hand; scenarios without a report are listed as not run, and reports that
+//! cannot be read by name.
 
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::Path;
 
-use super::{Report, WriteError, markdown, matrix};
+use super::{Directory, Report, WriteError, markdown, matrix, number, plot, put, summary};
 
-/// Writes the page to `page`, and the plots it shows from `directory` into `plots`.
+/// Writes the page to `page`, and the plots it shows into `plots`.
 ///
 /// # Errors
 /// When a file cannot be written.
-pub fn write(reports: &[Report], directory: &Path, page: &Path, plots: &Path) -> Result<(), WriteError> {
-    let at = |path: &Path| {
-        let path = path.to_owned();
-        move |source| WriteError { path, source }
-    };
-    std::fs::create_dir_all(plots).map_err(at(plots))?;
-    for plot in plots_of(reports, directory) {
-        let Some(name) = plot.file_name() else { continue };
-        let copy = plots.join(name);
-        std::fs::copy(&plot, &copy).map_err(at(&copy))?;
+pub fn write(found: &Directory, page: &Path, plots: &Path) -> Result<(), WriteError> {
+    for report in &found.reports {
+        for (name, svg) in plot::of(report) {
+            put(&plots.join(format!("{}.{name}.svg", report.name)), &svg)?;
+        }
     }
-    let shown = page.parent().and_then(|home| plots.strip_prefix(home).ok()).unwrap_or(plots);
-    std::fs::write(page, text(reports, &shown.display().to_string())).map_err(at(page))
+    let home = page.parent().unwrap_or(Path::new(""));
+    let shown = plots.strip_prefix(home).unwrap_or(plots);
+    put(page, &self::page(found, &shown.display().to_string()))
 }
 
-fn plots_of(reports: &[Report], directory: &Path) -> Vec<PathBuf> {
-    let files = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|file| file.path());
-    let ours = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.ends_with(".svg") && reports.iter().any(|report| name.starts_with(&format!("{}.", report.name)))
-    };
-    let mut plots: Vec<PathBuf> = files.filter(ours).collect();
-    plots.sort();
-    plots
+/// The page, its plots in the directory `plots`.
+#[must_use]
+pub fn page(found: &Directory, plots: &str) -> String {
+    let reports = &found.reports;
+    let mut parts = vec![
+        "# Stress results".to_owned(),
+        "<!-- Made by `stress report` from the reports of a run. Do not edit: run it again. -->".to_owned(),
+        summary::text(reports),
+        format!("### How it was made\n\n{}", provenance(found)),
+        format!("## Faults and where they struck\n\n{}", matrix::document(reports)),
+    ];
+    parts.extend(found.limits.as_ref().map(|limits| format!("## Limits\n\n{}", limits.document())));
+    parts.extend(reports.iter().map(|report| markdown::section(report, plots)));
+    parts.join("\n\n").replace("\n\n\n", "\n\n") + "\n"
 }
 
-fn text(reports: &[Report], plots: &str) -> String {
-    let mut out = String::from(
-        "# Stress results\n\n<!-- Made by `stress report DIR --write stress_results.md` from the reports of a run; `make stress-extreme` \
-         does both. Do not edit: run it again. -->\n\n",
-    );
-    let mut line = |text: String| {
-        // A String takes everything.
-        let _infallible = writeln!(out, "{text}");
+fn provenance(found: &Directory) -> String {
+    let reports = &found.reports;
+    let list = |of: &dyn Fn(&Report) -> String| {
+        let all: BTreeSet<String> = reports.iter().map(of).collect();
+        all.into_iter().collect::<Vec<_>>().join("; ")
     };
-    line(format!("- machine: {}", machine()));
-    let list = |of: fn(&Report) -> String| {
-        let mut all: Vec<String> = reports.iter().map(of).collect();
-        all.sort();
-        all.dedup();
-        all.join(", ")
-    };
-    line(format!("- commit: {}", list(|report| report.commit.clone())));
-    line(format!("- seed: {}", list(|report| format!("{:#x}", report.seed))));
-    let scale = |report: &Report| report.options.get("scale").cloned().unwrap_or_default();
-    line(format!("- scale (1 is full size): {}", list(scale)));
-    let count = |word: &str| reports.iter().filter(|report| report.verdict.to_string() == word).count();
-    let (held, broken, open) = (count("held"), count("broken"), count("inconclusive"));
-    let delivered: u64 = reports.iter().map(|report| report.tally.pushed).sum();
-    line(format!("- {held} held, {broken} broken, {open} inconclusive; {delivered} deliveries judged one by one"));
-    let known: Vec<&str> = crate::scenario::all().iter().map(|scenario| scenario.name()).collect();
+    let option = |key: &'static str| move |report: &Report| report.options.get(key).cloned().unwrap_or_default();
+    let mut lines = vec![
+        format!("- machine: {}; server and lab share it", list(&|report| report.machine.to_string())),
+        format!("- commit: {}", list(&|report| report.commit.clone())),
+        format!("- seed: {}", list(&|report| format!("{:#x}", report.seed))),
+        format!("- scale (1 is full size): {}; server: {}", list(&option("scale")), list(&option("server"))),
+        "- every option, threshold and number: the section of its scenario below".to_owned(),
+        "- again, all of it: `make stress-extreme`; one scenario: the line at the end of its section".to_owned(),
+        "- how to read it, and what is not covered: [docs/stress.md](docs/stress.md); what each failure looks like: \
+         [failure_modes.md](failure_modes.md)"
+            .to_owned(),
+    ];
+    let known = crate::scenario::all();
     let missing: Vec<&str> =
-        known.into_iter().filter(|name| !reports.iter().any(|report| report.name == *name)).collect();
+        known.iter().map(|scenario| scenario.name()).filter(|name| !reports.iter().any(|r| r.name == *name)).collect();
     if !missing.is_empty() {
-        line(format!("- not run: {}", missing.join(", ")));
+        lines.push(format!(
+            "- **not run: {} of {}**: {}",
+            number::count(missing.len() as u64),
+            known.len(),
+            missing.join(", ")
+        ));
     }
-    line("\nHow to read it, and what is not covered: [docs/stress.md](docs/stress.md).\n".to_owned());
-    line("## Faults and where they struck\n".to_owned());
-    line(format!("```text\n{}\n```\n", matrix::table(reports)));
-    let mut document = markdown::document(reports);
-    for report in reports {
-        document = document.replace(&format!("]({}.", report.name), &format!("]({plots}/{}.", report.name));
-    }
-    out + &document
-}
-
-/// Processor, cores, memory, kernel.
-fn machine() -> String {
-    let cpu = procfs::Current::current().ok();
-    let model = cpu.as_ref().and_then(|cpu: &procfs::CpuInfo| cpu.model_name(0).map(str::to_owned));
-    let cores = cpu.as_ref().map_or(0, procfs::CpuInfo::num_cores);
-    let memory: Option<procfs::Meminfo> = procfs::Current::current().ok();
-    let gib = memory.map_or(0, |memory| memory.mem_total >> 30);
-    let kernel = procfs::sys::kernel::Version::current().map_or_else(
-        |_| "unknown".to_owned(),
-        |version| format!("{}.{}.{}", version.major, version.minor, version.patch),
-    );
-    let model = model.unwrap_or_else(|| "unknown processor".to_owned());
-    format!("{model}, {cores} cores, {gib} GiB, Linux {kernel}; server and lab share it")
+    lines.extend(found.unreadable.iter().map(|file| format!("- **cannot be read**: {file}")));
+    lines.join("\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::read_all;
+    use crate::timeline::Moment;
+
+    fn report() -> Report {
+        let mut report = Report { name: "thundering_herd_recovery".to_owned(), ..Report::empty() };
+        report.timeline.samples = vec![Moment::default(), Moment { at: 1.0, ..Moment::default() }];
+        report
+    }
 
     #[test]
     fn the_page_shows_its_plots_where_they_were_put_and_tells_what_was_not_run() {
         let home = tempfile::tempdir().unwrap();
-        let (directory, page, plots) =
-            (home.path().join("out"), home.path().join("page.md"), home.path().join("plots"));
-        std::fs::create_dir_all(&directory).unwrap();
-        std::fs::write(directory.join("thundering_herd_recovery.memory.svg"), "<svg/>").unwrap();
-        std::fs::write(directory.join("somebody_elses.memory.svg"), "<svg/>").unwrap();
-        let mut report = Report { name: "thundering_herd_recovery".to_owned(), ..Report::empty() };
-        report.resources.insert("server".to_owned(), Default::default());
-        write(&[report], &directory, &page, &plots).unwrap();
+        let (page, plots) = (home.path().join("page.md"), home.path().join("docs").join("plots"));
+        let found = Directory { reports: vec![report()], ..Directory::default() };
+        write(&found, &page, &plots).unwrap();
         let text = std::fs::read_to_string(&page).unwrap();
-        assert!(text.contains("](plots/thundering_herd_recovery.memory.svg)"), "{text}");
-        assert!(text.contains("not run: 10000_concurrent_connections"), "{text}");
-        assert!(plots.join("thundering_herd_recovery.memory.svg").is_file());
-        assert!(!plots.join("somebody_elses.memory.svg").exists());
-        let nowhere = home.path().join("no such directory").join("page.md");
-        assert!(write(&[], &directory, &nowhere, &plots).unwrap_err().to_string().contains("page.md"));
+        assert!(text.contains("](docs/plots/thundering_herd_recovery.timeline.svg)"), "{text}");
+        assert!(text.contains("**not run: ") && text.contains(": 10000_concurrent_connections"), "{text}");
+        assert!(plots.join("thundering_herd_recovery.timeline.svg").is_file());
+        std::fs::write(home.path().join("file"), "").unwrap();
+        let nowhere = home.path().join("file").join("page.md");
+        assert!(write(&Directory::default(), &nowhere, &plots).unwrap_err().to_string().contains("page.md"));
+    }
+
+    #[test]
+    fn a_directory_is_read_back_and_what_cannot_be_read_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        let mut nothing_computed = report();
+        nothing_computed.thresholds.push(crate::Threshold::at_most("x", 1.0, "", "plan").measured(f64::NAN));
+        nothing_computed.write(home.path()).unwrap();
+        std::fs::write(home.path().join("old.json"), r#"{"verdict":"held"}"#).unwrap();
+        std::fs::write(home.path().join("somebody_elses.json"), "{}").unwrap();
+        let found = read_all(home.path());
+        assert_eq!(found.reports.len(), 1, "{:?}", found.unreadable);
+        assert_eq!(found.unreadable.len(), 1);
+        let page = page(&found, ".");
+        assert!(page.contains("**cannot be read**: old.json"), "{page}");
+        assert!(home.path().join("README.md").is_file());
     }
 }

@@ -121,7 +121,7 @@ impl Scenario for Day {
 impl Day {
     async fn go(&self, context: &Context) -> anyhow::Result<Report> {
         let plan = self.plan(context);
-        let mut run = Run::new(context, self, &plan);
+        let mut run = Run::in_memory(context, self, &plan);
         let progress = if context.quiet { Progress::quiet() } else { Progress::new(self.name()) };
         progress.phase("minutes of a virtual day", DAY.as_secs() / 60);
         let began = Instant::now();

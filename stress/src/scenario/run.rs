@@ -37,6 +37,19 @@ impl Run {
     /// proved: the claim is about the plan, not about a smaller one.
     #[must_use]
     pub fn new(context: &Context, scenario: &dyn Scenario, plan: &Plan) -> Self {
+        let clamped = Budget::plan(plan.topology.connections).clamped;
+        if !context.quiet {
+            // On standard error: on a terminal a bar is drawn on the other.
+            clamped.iter().for_each(|clamped| eprintln!("{}: cut down: {clamped}", scenario.name()));
+        }
+        let mut run = Self::in_memory(context, scenario, plan);
+        run.report.inconclusive = clamped;
+        run
+    }
+
+    /// The same where there are no sockets, so that the machine has nothing to grant.
+    #[must_use]
+    pub fn in_memory(context: &Context, scenario: &dyn Scenario, plan: &Plan) -> Self {
         let (topology, workload) = (&plan.topology, &plan.workload);
         let mut options = BTreeMap::from([
             ("scale", context.scale.to_string()),
@@ -52,11 +65,7 @@ impl Run {
         if let Some(target) = &context.target {
             options.insert("target", target.clone());
         }
-        let (inconclusive, mut doubts) = (Budget::plan(topology.connections).clamped, Vec::new());
-        if !context.quiet {
-            // On standard error: on a terminal a bar is drawn on the other.
-            inconclusive.iter().for_each(|clamped| eprintln!("{}: cut down: {clamped}", scenario.name()));
-        }
+        let mut doubts = Vec::new();
         if cfg!(debug_assertions) {
             doubts.push("the lab is a debug build: times and rates are not what they could be".to_owned());
         }
@@ -64,7 +73,7 @@ impl Run {
             name: scenario.name().to_owned(),
             claim: scenario.claim().to_owned(),
             verdict: Verdict::Inconclusive,
-            inconclusive,
+            inconclusive: Vec::new(),
             seed: context.seed.0,
             commit: context.commit.clone(),
             machine: Machine::here(),
@@ -146,7 +155,10 @@ impl Run {
             if counts.applied == 0 {
                 self.inconclusive(format!("fault `{id}` was never applied (attempted {})", counts.attempted));
             }
-            self.report.plan.faults.push(fault.clone());
+            // A plan that knew its faults beforehand keeps them as it planned them.
+            if self.report.plan.faults.iter().all(|planned| planned.id != fault.id) {
+                self.report.plan.faults.push(fault.clone());
+            }
             self.report.faults.insert(id, FaultReport { fault, counts });
         }
         self.number("lab_queue_peak_bytes", lane_peak as f64);
