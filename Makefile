@@ -48,12 +48,12 @@ stress: ## Two minutes of the stress lab: every scenario, small; ARGS="--seed 7"
 	$(CARGO) build --release -p pubsub-server -p stress
 	$(TARGET)/release/stress run --all --scale 0.02 --out $(TARGET)/stress $(ARGS)
 
-stress-extreme: ## Every scenario at full size, about 15 minutes; writes stress_results.md
+stress-extreme: ## Every scenario at full size, about 15 minutes; writes stress_results.md and failure_modes.md
 	$(CARGO) build --release -p pubsub-server -p stress
 	@rm -rf $(TARGET)/stress-extreme
-	@# The page is written also when something is broken, and then above all.
+	@# The pages are written also when something is broken, and then above all.
 	@$(TARGET)/release/stress run --all --out $(TARGET)/stress-extreme $(ARGS); verdict=$$?; \
-	  $(TARGET)/release/stress report $(TARGET)/stress-extreme --write stress_results.md > $(TARGET)/stress-extreme/report.log; \
+	  $(TARGET)/release/stress report $(TARGET)/stress-extreme --write stress_results.md --failure-modes failure_modes.md; \
 	  exit $$verdict
 
 # One after the other: built together, the server would get the features of the libraries that only the lab needs.

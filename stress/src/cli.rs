@@ -1,18 +1,25 @@
 //! What the command line does, without the command line.
+//!
+//! [`run`] is a run of scenarios, interrupted or not; [`replay`] runs again what a file tells of; [`show`] says it on a
+//! terminal. Whatever goes wrong is said in words, results already gathered are kept, and the exit code is one of three.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
-
 use crate::chance::Seed;
-use crate::limits::{self, Ladder, Rung};
-use crate::report::{self, Report};
-use crate::scenario::{self, Context, Scenario};
+use crate::limits::{self, Ladder, Limits, Rung};
+use crate::machine::Machine;
+use crate::report::{self, Directory};
+use crate::scenario::{self, Context};
 use crate::verdict::Verdict;
 
+mod replay;
+mod run;
+mod show;
 mod virtual_time;
 
+pub use replay::replay;
+pub use run::run;
 pub use virtual_time::explore;
 
 /// Options of a run.
@@ -31,12 +38,28 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
-    fn context(self) -> Context {
+    fn context(self) -> anyhow::Result<Context> {
         let Self { seed, scale, server, target, out } = self;
-        // A URL is understood too.
-        let target = target.map(|url| url.split("://").last().unwrap_or_default().trim_end_matches('/').to_owned());
-        Context { seed, scale, server, target, out, quiet: false, commit: commit(), replay: None }
+        anyhow::ensure!(scale > 0.0 && scale <= 10.0, "--scale is above 0 and at most 10");
+        let target = target.as_deref().map(address).transpose()?;
+        if let Some(out) = &out {
+            // Better now than after a quarter of an hour.
+            let probe = out.join(".writable");
+            report::put(&probe, "")?;
+            std::fs::remove_file(&probe)?;
+        }
+        Ok(Context { seed, scale, server, target, out, quiet: false, commit: commit() })
     }
+}
+
+/// Host and port of `ws://host:port/…`, `http://host:port` or `host:port`.
+fn address(url: &str) -> anyhow::Result<String> {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    anyhow::ensure!(matches!(scheme, "http" | "ws"), "--target {url}: the lab speaks plain http:// and ws://, no TLS");
+    let address = rest.split(['/', '?']).next().unwrap_or_default();
+    let port = address.rsplit_once(':').and_then(|(host, port)| port.parse::<u16>().ok().filter(|_| !host.is_empty()));
+    anyhow::ensure!(port.is_some(), "--target {url}: say host and port, as in http://127.0.0.1:8000");
+    Ok(address.to_owned())
 }
 
 /// Reads a seed, decimal or `0x…`.
@@ -63,61 +86,16 @@ pub fn list() -> Verdict {
     Verdict::Held
 }
 
-/// Runs the named scenarios, or all.
-///
-/// # Errors
-/// When one cannot be run at all: no server binary, an unknown name, an unwritable report.
-pub fn run(names: &[String], all: bool, options: RunOptions) -> anyhow::Result<Verdict> {
-    let scenarios = if all { scenario::all() } else { scenario::named(names)? };
-    anyhow::ensure!(!scenarios.is_empty(), "name a scenario, or say --all; `stress list` shows them");
-    anyhow::ensure!(options.scale > 0.0 && options.scale <= 10.0, "--scale is between 0 and 10");
-    let context = options.context();
-    let (seed, scale) = (context.seed, context.scale);
-    let (commit, shown) = (&context.commit, &context.out);
-    say(&format!("stress: commit {commit}, seed {:#x}, scale {scale}, reports to {shown:?}", seed.0));
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        tokio::select! {
-            biased;
-            verdict = run_all(&scenarios, &context) => verdict,
-            // Dropping the scenario drops its server, which is killed with it; what is written stays.
-            _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted; reports of finished scenarios are kept"),
-        }
-    })
-}
-
-async fn run_all(scenarios: &[Box<dyn Scenario>], context: &Context) -> anyhow::Result<Verdict> {
-    let (mut verdicts, mut reports) = (Vec::new(), Vec::new());
-    for scenario in scenarios {
-        let report = match scenario.run(context).await {
-            Ok(report) => report,
-            Err(error) => {
-                say(&format!("{}: cannot be run: {error:#}", scenario.name()));
-                verdicts.push(Verdict::Inconclusive);
-                continue;
-            }
-        };
-        show(&report);
-        if let Some(out) = &context.out {
-            report.write(out)?;
-        }
-        verdicts.push(report.verdict);
-        reports.push(report);
-    }
-    if reports.iter().any(|report| !report.faults.is_empty()) {
-        say(&report::matrix::table(&reports));
-    }
-    Ok(Verdict::of_all(verdicts))
-}
-
 /// Doubles one thing after the other until an objective breaks, and tells the knees.
 ///
 /// # Errors
-/// When there is no server to do it to.
+/// When there is no server to do it to, or the result cannot be written.
 pub fn limits(options: RunOptions) -> anyhow::Result<Verdict> {
-    let context = options.context();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let context = options.context()?;
+    say(&show::first_line("limits", &context));
+    let (machine, commit, seed) = (Machine::here(), context.commit.clone(), context.seed.0);
+    let mut found = Limits { machine, commit, seed, climbs: Vec::new() };
+    runtime()?.block_on(async {
         for ladder in Ladder::ALL {
             say(&format!("{}:", ladder.unit()));
             let told = |rung: &Rung| {
@@ -126,86 +104,70 @@ pub fn limits(options: RunOptions) -> anyhow::Result<Verdict> {
                 let Rung { size, p99_ms, lab_cores, .. } = rung;
                 say(&format!("  {size:>9}  p99 {p99_ms:8.1} ms  cores: server {server} lab {lab_cores:.2}  {word}"));
             };
-            let rungs = limits::climb(ladder, &context, told).await?;
-            let knee = rungs.iter().rev().find(|rung| rung.broken.is_none()).map_or(0, |rung| rung.size);
-            let open = rungs.last().is_some_and(|rung| rung.broken.is_none());
-            let word = if open { "and no end was seen" } else { "is the last that held" };
-            say(&format!("  {knee} {word}"));
+            let climb = tokio::select! {
+                biased;
+                climb = limits::climb(ladder, &context, told) => climb?,
+                signal = run::interrupted() => anyhow::bail!("{signal}; the ladders above are complete"),
+            };
+            say(&format!("  {} is the last that held: {}", climb.knee(), climb.bound(found.machine.cores)));
+            found.climbs.push(climb);
+            if let Some(out) = &context.out {
+                report::put(&out.join(limits::FILE), &serde_json::to_string_pretty(&found)?)?;
+            }
         }
+        say(&format!("\n{}", found.document()));
         Ok(Verdict::Held)
     })
 }
 
-/// Runs again what a report tells of, or a plan.
-///
-/// # Errors
-/// As [`run`], and when the file is no report.
-pub fn replay(file: &Path, server: Option<PathBuf>, out: Option<PathBuf>) -> anyhow::Result<Verdict> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    if let Some(verdict) = virtual_time::replay(&text) {
-        return verdict;
-    }
-    let report: Report =
-        serde_json::from_str(&text).with_context(|| format!("{} is not a report of this lab", file.display()))?;
-    let scale = report.options.get("scale").and_then(|scale| scale.parse().ok()).unwrap_or(1.0);
-    run(
-        std::slice::from_ref(&report.name),
-        false,
-        RunOptions { seed: Seed(report.seed), scale, server, target: None, out },
-    )
+/// What `stress report` writes.
+#[derive(Clone, Debug, Default)]
+pub struct Pages {
+    /// The page of results.
+    pub results: Option<PathBuf>,
+    /// Where its plots go.
+    pub plots: PathBuf,
+    /// The page of ways to fail.
+    pub failure_modes: Option<PathBuf>,
 }
 
-/// Prints the table of the reports in a directory, or writes it to `page`, its plots into `plots`.
+/// Prints the summary of the reports in a directory, or writes the pages made of them. The verdict is that of them all.
 ///
 /// # Errors
-/// When there are no reports, or the page cannot be written.
-pub fn report(directory: &Path, page: Option<&Path>, plots: &Path) -> anyhow::Result<Verdict> {
-    let reports = report::read_all(directory);
+/// When there are no reports, or a page cannot be written.
+pub fn report(directory: &Path, pages: &Pages) -> anyhow::Result<Verdict> {
+    let found = report::read_all(directory);
+    for file in &found.unreadable {
+        eprintln!("stress: left out, because it cannot be read: {}", directory.join(file).display());
+    }
+    let Directory { reports, .. } = &found;
     anyhow::ensure!(!reports.is_empty(), "no reports in {}: run scenarios with --out DIR first", directory.display());
-    match page {
-        None => say(&report::markdown::document(&reports)),
-        Some(page) => report::results::write(&reports, directory, page, plots)?,
+    if let Some(page) = &pages.results {
+        report::results::write(&found, page, &pages.plots)?;
+        say(&format!("wrote {} and its plots in {}", page.display(), pages.plots.display()));
+    }
+    if let Some(page) = &pages.failure_modes {
+        let filled = report::failure_modes::fill(reports)?;
+        report::put(page, &filled.text)?;
+        filled.missing.iter().for_each(|missing| eprintln!("stress: {}: {missing}", page.display()));
+        say(&format!("wrote {}", page.display()));
+    }
+    if pages.results.is_none() && pages.failure_modes.is_none() {
+        say(&report::summary::text(reports));
     }
     Ok(Verdict::of_all(reports.iter().map(|report| report.verdict)))
 }
 
-fn show(report: &Report) {
-    say(&format!("{}: {}", report.name, report.verdict));
-    for threshold in &report.thresholds {
-        let mark = match (threshold.held, threshold.binding) {
-            (true, _) => "ok",
-            (false, true) => "BROKEN",
-            (false, false) => "goal missed",
-        };
-        let measured =
-            threshold.measured.map_or_else(|| "not measured".to_owned(), |measured| format!("{measured:.3}"));
-        let (name, limit, unit) = (&threshold.name, threshold.limit, &threshold.unit);
-        say(&format!("  {mark:6} {name}: {measured} {unit} (limit {limit}, {})", threshold.source));
-    }
-    for (name, latency) in &report.latencies {
-        say(&format!("  {name}: {}", latency.response));
-    }
-    for (class, violation) in &report.violations {
-        say(&format!("  BROKEN {class} × {} ({})", violation.count, violation.law));
-        violation.witness.iter().for_each(|line| say(&format!("    {line}")));
-    }
-    for reason in &report.inconclusive {
-        say(&format!("  inconclusive: {reason}"));
-    }
-    for doubt in &report.doubts {
-        say(&format!("  doubt: {doubt}"));
-    }
-    if report.verdict != Verdict::Held {
-        say(&format!("  again: {}", report.replay));
-    }
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
-/// The commit of the working tree, if there is one and git tells.
+/// The commit of the source we were built from, while it is still where it was and git tells.
 fn commit() -> String {
     // Looking must not lock: somebody may be committing at this moment.
     let git = std::process::Command::new("git")
         .env("GIT_OPTIONAL_LOCKS", "0")
-        .args(["describe", "--always", "--dirty", "--abbrev=10"])
+        .args(["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty", "--abbrev=10"])
         .output();
     let told = git.ok().filter(|output| output.status.success());
     told.map_or_else(|| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
@@ -214,4 +176,27 @@ fn commit() -> String {
 fn say(line: &str) {
     // If nobody listens any more the reports are still written.
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_a_host_and_a_port_in_whatever_url() {
+        for url in ["127.0.0.1:8000", "http://127.0.0.1:8000/", "ws://127.0.0.1:8000/connection/websocket?x=1"] {
+            assert_eq!(address(url).unwrap(), "127.0.0.1:8000");
+        }
+        for (url, told) in
+            [("wss://a:1", "no TLS"), ("http://a", "host and port"), (":80", "host and port"), ("", "host and port")]
+        {
+            assert!(address(url).unwrap_err().to_string().contains(told), "{url}");
+        }
+    }
+
+    #[test]
+    fn seeds_are_read_in_both_notations() {
+        assert_eq!([parse_seed("17").unwrap(), parse_seed("0x11").unwrap()], [Seed(17), Seed(17)]);
+        assert!(parse_seed("0xzz").is_err());
+    }
 }

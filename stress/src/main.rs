@@ -1,15 +1,15 @@
-//! The lab's command line: list, run, replay, report.
+//! The lab's command line: list, run, replay, explore, limits, report.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use stress::Seed;
-use stress::cli::{self, RunOptions};
+use stress::cli::{self, Pages, RunOptions};
+use stress::{Seed, budget};
 
 /// Breaks the server on purpose and judges every delivery.
 ///
-/// Exit code 0: everything held. 1: something is broken. 2: nothing was shown, or it could not be run.
+/// Exit code 0: everything held. 1: something is broken. 2: nothing was shown either way, or it could not be run.
 #[derive(Debug, Parser)]
 #[command(name = "stress", version)]
 struct Cli {
@@ -21,21 +21,24 @@ struct Cli {
 enum Command {
     /// Show the scenarios and what each claims.
     List,
-    /// Run scenarios.
+    /// Run scenarios: each starts a server of its own, hurts it, and writes its report before the next begins.
+    ///
+    /// The first line says commit, seed and every option. A scenario that did not hold ends with the line that runs it
+    /// again. Ctrl-C ends the server and keeps the reports of finished scenarios.
     Run {
         /// Which; see `stress list`.
         names: Vec<String>,
-        /// All of them.
+        /// All of them: about 15 minutes at full size on two cores.
         #[arg(long, conflicts_with = "names")]
         all: bool,
         #[command(flatten)]
         options: Options,
     },
-    /// Run again what a report tells of, with its seed and scale; or a plan, in virtual time.
+    /// Run again what a file tells of: a report (its scenario, with its seed and scale), or a plan.
     Replay {
-        /// A report's NAME.json, or a plan that `explore` has written.
+        /// A report's NAME.json, or a plan: as `explore` has written it, or by hand.
         file: PathBuf,
-        /// The server binary.
+        /// The server binary; by default the one beside this program. A plan is run in virtual time unless one is named.
         #[arg(long, value_name = "PATH")]
         server: Option<PathBuf>,
         /// Where the new report goes.
@@ -61,21 +64,29 @@ enum Command {
         out: PathBuf,
     },
     /// Double connections, subscriptions, rate and payload until an objective breaks, and tell the knees.
+    ///
+    /// Says for each whether the server, the lab or the machine that both share was the limit. With --out, limits.json is
+    /// kept there for the page of results. A few minutes.
     Limits {
         #[command(flatten)]
         options: Options,
     },
-    /// Print the table of the reports in a directory.
+    /// Print the summary of the reports in a directory, or write the pages made of them.
+    ///
+    /// The exit code is the verdict over all of them.
     Report {
         /// Where they are.
         #[arg(default_value = "stress-out")]
         directory: PathBuf,
-        /// Write them to this page instead, with machine, commit, matrix and plots.
+        /// Write the page of results here: summary, machine, matrix, plots, every number.
         #[arg(long, value_name = "FILE")]
         write: Option<PathBuf>,
         /// Where the page's plots go.
         #[arg(long, value_name = "DIR", default_value = "docs/stress_results")]
         plots: PathBuf,
+        /// Write the page of ways to fail here, with what these reports measured.
+        #[arg(long, value_name = "FILE")]
+        failure_modes: Option<PathBuf>,
     },
 }
 
@@ -90,10 +101,12 @@ struct Options {
     /// The server binary; by default the one beside this program.
     #[arg(long, value_name = "PATH")]
     server: Option<PathBuf>,
-    /// A server that runs already, with an open HTTP API, instead of a child of the lab.
+    /// A server that runs already, instead of a child of the lab; docs/stress.md says how it must be set up.
+    ///
+    /// It is not watched, and scenarios that need settings of their own or send signals refuse to run against it.
     #[arg(long, value_name = "URL", conflicts_with = "server")]
     target: Option<String>,
-    /// Where reports and plots go.
+    /// Where reports and plots go. Without it they are only said.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -106,13 +119,17 @@ impl From<Options> for RunOptions {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let command = Cli::parse().command;
+    budget::raise_descriptors();
+    let outcome = match command {
         Command::List => Ok(cli::list()),
         Command::Run { names, all, options } => cli::run(&names, all, options.into()),
         Command::Limits { options } => cli::limits(options.into()),
         Command::Explore { seeds, from, faults, jobs, out } => cli::explore(seeds, from, faults, jobs, &out),
         Command::Replay { file, server, out } => cli::replay(&file, server, out),
-        Command::Report { directory, write, plots } => cli::report(&directory, write.as_deref(), &plots),
+        Command::Report { directory, write, plots, failure_modes } => {
+            cli::report(&directory, &Pages { results: write, plots, failure_modes })
+        }
     };
     match outcome {
         Ok(verdict) => verdict.into(),

@@ -90,10 +90,9 @@ fn tell(judgement: &Judgement) {
     }
 }
 
-/// Runs a plan again, if `text` is one.
-pub(super) fn replay(text: &str) -> Option<anyhow::Result<Verdict>> {
-    let plan: Plan = serde_json::from_str(text).ok()?;
-    Some(run(&plan, &Look::default()).map(|outcome| {
+/// Runs a plan again.
+pub(super) fn replay(plan: &Plan) -> anyhow::Result<Verdict> {
+    run(plan, &Look::default()).map(|outcome| {
         let tally = outcome.tally;
         say(&format!(
             "{} of virtual time, {} publications, {} deliveries, fingerprint {:#018x}",
@@ -104,7 +103,7 @@ pub(super) fn replay(text: &str) -> Option<anyhow::Result<Verdict>> {
         ));
         tell(&outcome.judgement);
         if outcome.judgement.is_clean() { Verdict::Held } else { Verdict::Broken }
-    }))
+    })
 }
 
 fn humane(duration: std::time::Duration) -> String {

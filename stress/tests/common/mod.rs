@@ -5,6 +5,7 @@ use pubsub_server::server::{Server, ServerHandle};
 use pubsub_server::transport::listener::TcpListener;
 
 /// Inside this process: open, with so many publications kept in each channel. Returns where it listens; it ends with the handle.
+#[allow(dead_code, reason = "not every test file needs it")]
 pub(crate) fn serving(history_size: u32) -> (ServerHandle, String) {
     let mut config = Config::open_default();
     config.channel.without_namespace.history_size = history_size as _;

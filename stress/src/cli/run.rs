@@ -1,0 +1,105 @@
+//! A run of scenarios, one after the other, each with its report before the next begins.
+
+use std::sync::{Mutex, PoisonError};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{RunOptions, runtime, say, show};
+use crate::report::{Report, matrix};
+use crate::scenario::{self, Context, Scenario};
+use crate::verdict::Verdict;
+
+/// Runs the named scenarios, or all.
+///
+/// # Errors
+/// When one cannot be run at all: no server binary, an unknown name, a directory that cannot be written to.
+pub fn run(names: &[String], all: bool, options: RunOptions) -> anyhow::Result<Verdict> {
+    let scenarios = if all { scenario::all() } else { scenario::named(names)? };
+    anyhow::ensure!(!scenarios.is_empty(), "name a scenario, or say --all; `stress list` shows them");
+    let context = options.context()?;
+    let what = if all { "all scenarios".to_owned() } else { names.join(" ") };
+    these(&scenarios, &what, &context)
+}
+
+/// Runs these, called `what` together.
+pub(super) fn these(scenarios: &[Box<dyn Scenario>], what: &str, context: &Context) -> anyhow::Result<Verdict> {
+    say(&show::first_line(what, context));
+    let done = Mutex::new(Done::default());
+    let runtime = runtime()?;
+    let interrupted = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            () = run_all(scenarios, context, &done) => None,
+            // Dropping the scenario drops its server, which is killed with it.
+            signal = interrupted() => Some(signal),
+        }
+    });
+    // Everything that was begun ends here, the server first of all.
+    drop(runtime);
+    let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if done.reports.iter().any(|report| !report.faults.is_empty()) {
+        say(&matrix::table(&done.reports));
+    }
+    say(&show::totals(&done.reports, scenarios.len()));
+    let mut verdicts: Vec<Verdict> = done.reports.iter().map(|report| report.verdict).collect();
+    verdicts.extend((done.lost > 0 || done.not_run > 0).then_some(Verdict::Inconclusive));
+    if let Some(signal) = interrupted {
+        let at = scenarios.get(done.reports.len() + done.not_run).map_or("the end", |scenario| scenario.name());
+        let kept = context.out.as_ref().map_or_else(
+            || "what was found before stands above".to_owned(),
+            |out| format!("{} reports of finished scenarios are in {}", done.reports.len() - done.lost, out.display()),
+        );
+        say(&format!("stress: {signal} during {at}, which has no result; the server was ended; {kept}"));
+        verdicts.push(Verdict::Inconclusive);
+    }
+    Ok(Verdict::of_all(verdicts))
+}
+
+/// What came of it so far.
+#[derive(Debug, Default)]
+struct Done {
+    reports: Vec<Report>,
+    /// Scenarios that could not be run at all.
+    not_run: usize,
+    /// Reports that could not be written.
+    lost: usize,
+}
+
+async fn run_all(scenarios: &[Box<dyn Scenario>], context: &Context, done: &Mutex<Done>) {
+    for scenario in scenarios {
+        let result = scenario.run(context).await;
+        let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Ok(report) => {
+                show::report(&report);
+                if let Some(error) = context.out.as_ref().and_then(|out| report.write(out).err()) {
+                    // What is above is all there is of it. The others may still be written.
+                    eprintln!("stress: {error}; its result is only on this terminal");
+                    done.lost += 1;
+                }
+                done.reports.push(report);
+            }
+            Err(error) => {
+                eprintln!("stress: {}: cannot be run: {error:#}", scenario.name());
+                done.not_run += 1;
+            }
+        }
+    }
+}
+
+/// Waits until somebody wants it to end, and says how.
+pub(super) async fn interrupted() -> &'static str {
+    let wait = async |kind: SignalKind| match signal(kind) {
+        Ok(mut signal) => {
+            let _came = signal.recv().await;
+        }
+        // Then this signal ends us in the kernel's way.
+        Err(_) => std::future::pending().await,
+    };
+    tokio::select! {
+        biased;
+        () = wait(SignalKind::interrupt()) => "interrupted",
+        () = wait(SignalKind::terminate()) => "terminated",
+        () = wait(SignalKind::hangup()) => "the terminal is gone",
+    }
+}

@@ -1,0 +1,231 @@
+//! The command line as a process: what it says and with which code it ends, above all when something is wrong.
+
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing there")]
+
+mod common;
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use stress::report::read_all;
+
+const STRESS: &str = env!("CARGO_BIN_EXE_stress");
+/// The shortest of all.
+const QUICK: &str = "10000_concurrent_connections";
+
+/// Runs it, with the server binary if `arguments` are a run's.
+fn stress(arguments: &[&str]) -> Output {
+    let mut command = Command::new(STRESS);
+    command.args(arguments);
+    let has_server = ["--server", "--target"].iter().any(|option| arguments.contains(option));
+    if matches!(arguments.first(), Some(&("run" | "replay" | "limits"))) && !has_server {
+        command.arg("--server").arg(common::binary());
+    }
+    command.output().unwrap()
+}
+
+/// Everything it said, and that it ended with `code`.
+fn said(output: &Output, code: i32) -> String {
+    let text = [&output.stdout[..], &output.stderr[..]].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    text
+}
+
+/// That it ends with `code` and says all of `words`.
+fn tells(arguments: &[&str], code: i32, words: &[&str]) -> String {
+    let text = said(&stress(arguments), code);
+    for word in words {
+        assert!(text.contains(word), "`{word}` is not in what `stress {}` says:\n{text}", arguments.join(" "));
+    }
+    text
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn scenarios_are_listed_with_their_claims() {
+    let text = tells(&["list"], 0, &["claim"]);
+    for scenario in stress::scenario::all() {
+        assert!(text.contains(scenario.name()), "{}", scenario.name());
+    }
+}
+
+#[test]
+fn a_run_says_what_it_is_writes_its_report_and_is_replayed_from_it() {
+    let out = tempfile::tempdir().unwrap();
+    let text = tells(&["run", QUICK, "--seed", "0x2a", "--scale", "0.002", "--out", path(out.path())], 0, &["1 held"]);
+    let first = text.lines().next().unwrap();
+    for word in ["commit", "seed 0x2a", "scale 0.002", "build", path(out.path())] {
+        assert!(first.contains(word), "{first}");
+    }
+    let found = read_all(out.path());
+    assert_eq!((found.reports.len(), found.unreadable.len()), (1, 0));
+    let report = &found.reports[0];
+    assert!(report.seed == 42 && report.plan.topology.connections == 20 && report.seconds > 0.0);
+    for file in ["README.md", "10000_concurrent_connections.latency.svg"] {
+        assert!(out.path().join(file).is_file(), "{file}");
+    }
+
+    let again = tempfile::tempdir().unwrap();
+    let file = out.path().join(format!("{QUICK}.json"));
+    tells(&["replay", path(&file), "--out", path(again.path())], 0, &["seed 0x2a", "scale 0.002"]);
+    let replayed = &read_all(again.path()).reports[0];
+    assert_eq!((&replayed.plan, &replayed.replay), (&report.plan, &report.replay));
+
+    let (page, plots, modes) = (out.path().join("page.md"), out.path().join("plots"), out.path().join("modes.md"));
+    let pages = ["--write", path(&page), "--plots", path(&plots), "--failure-modes", path(&modes)];
+    tells(&[&["report", path(out.path())][..], &pages].concat(), 0, &["wrote"]);
+    let told = std::fs::read_to_string(&modes).unwrap();
+    assert!(told.contains("scale 0.002") && told.contains("not measured yet"), "{told}");
+    assert!(std::fs::read_to_string(&page).unwrap().contains("](plots/10000_concurrent_connections.latency.svg)"));
+    tells(&["report", path(out.path())], 0, &["1 scenarios: 1 held"]);
+}
+
+#[test]
+fn what_is_broken_ends_with_1_and_the_line_that_shows_it_again() {
+    // A server that forgets: whatever the configuration says, it keeps one publication.
+    let home = tempfile::tempdir().unwrap();
+    let forgetful = home.path().join("forgetful");
+    let server = common::binary();
+    let script = format!("#!/bin/sh\nexec {} \"$@\" --set channel.without_namespace.history_size=1\n", path(&server));
+    std::fs::write(&forgetful, script).unwrap();
+    std::fs::set_permissions(&forgetful, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let arguments = ["run", "random_connection_drops", "--scale", "0.01", "--server", path(&forgetful)];
+    tells(&arguments, 1, &["BROKEN", "1 broken", "again: stress run random_connection_drops --seed 0x1 --scale 0.01"]);
+}
+
+#[test]
+fn an_unknown_scenario_is_told_with_those_there_are() {
+    tells(&["run", "nonsense"], 2, &["no scenario `nonsense`", QUICK]);
+    tells(&["run"], 2, &["--all"]);
+    tells(&["run", QUICK, "--scale", "0"], 2, &["--scale"]);
+}
+
+#[test]
+fn no_server_is_told_with_what_to_do() {
+    tells(
+        &["run", QUICK, "--server", "/nowhere/pubsub-server"],
+        2,
+        &["/nowhere/pubsub-server", "cargo build", "1 without a result"],
+    );
+}
+
+#[test]
+fn a_target_that_is_no_such_server_is_told() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    tells(&["run", QUICK, "--target", &format!("http://{address}")], 2, &[&address, "http_api.insecure"]);
+    tells(&["run", QUICK, "--target", "https://example.org"], 2, &["no TLS"]);
+}
+
+#[test]
+fn a_busy_port_is_told_in_the_servers_own_words() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let config = stress::server::ServerConfig { port, ..Default::default() };
+    let started = runtime.block_on(stress::server::Server::start(&common::binary(), config));
+    let error = started.unwrap_err().to_string();
+    assert!(error.contains("ended") && error.contains(&port.to_string()), "{error}");
+}
+
+#[test]
+fn too_few_descriptors_are_said_before_the_start_and_prove_nothing() {
+    let server = common::binary();
+    let script = format!("ulimit -n 300; exec {STRESS} run {QUICK} --scale 0.02 --server {}", path(&server));
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    let text = said(&output, 2);
+    assert!(text.contains("cut down: 100 connections instead of 200") && text.contains("ulimit -n 400"), "{text}");
+    assert!(text.contains("1 inconclusive"), "{text}");
+}
+
+#[test]
+fn an_unwritable_directory_is_told_before_anything_is_run() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let text = tells(&["run", QUICK, "--out", path(&file.join("out"))], 2, &["cannot write", path(&file)]);
+    assert!(!text.contains("commit"), "{text}");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_does_not_cost_the_others() {
+    let out = tempfile::tempdir().unwrap();
+    // Where its report should go there is a directory.
+    std::fs::create_dir(out.path().join(format!("{QUICK}.json"))).unwrap();
+    let arguments = ["run", QUICK, "50000_subscriptions_cascade", "--scale", "0.002", "--out", path(out.path())];
+    tells(&arguments, 2, &["cannot write", "only on this terminal", "2 held"]);
+    let names: Vec<String> = read_all(out.path()).reports.into_iter().map(|report| report.name).collect();
+    assert_eq!(names, ["50000_subscriptions_cascade"]);
+}
+
+#[test]
+fn an_interrupted_run_leaves_no_server_and_keeps_what_it_had() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let out = tempfile::tempdir().unwrap();
+        let mut lab = Command::new(STRESS)
+            .args(["run", QUICK, "half_open_peers", "--scale", "0.002", "--out", path(out.path()), "--server"])
+            .arg(common::binary())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(lab.stdout.take().unwrap());
+        let mut line = String::new();
+        // Its server is there by then, or is about to be.
+        while !line.starts_with("  publish over dead links") {
+            line.clear();
+            assert!(lines.read_line(&mut line).unwrap() > 0, "it ended before it could be interrupted");
+        }
+        let servers = children(lab.id());
+        assert_eq!(servers.len(), 1, "{servers:?}");
+        kill_process(Pid::from_child(&lab), signal).unwrap();
+        let mut rest = String::new();
+        lines.read_to_string(&mut rest).unwrap();
+        assert_eq!(lab.wait().unwrap().code(), Some(2), "{rest}");
+        assert!(rest.contains("half_open_peers") && rest.contains("1 reports of finished scenarios are in"), "{rest}");
+        assert!(is_gone(servers[0]), "the server is still there");
+        let names: Vec<String> = read_all(out.path()).reports.into_iter().map(|report| report.name).collect();
+        assert_eq!(names, [QUICK]);
+    }
+}
+
+#[test]
+fn files_that_are_no_reports_are_told() {
+    let home = tempfile::tempdir().unwrap();
+    tells(&["report", path(home.path())], 2, &["no reports in"]);
+    tells(&["replay", path(&home.path().join("nothing.json"))], 2, &["cannot read"]);
+    let file = home.path().join("odd.json");
+    std::fs::write(&file, "{}").unwrap();
+    tells(&["replay", path(&file)], 2, &["odd.json", "neither a report"]);
+}
+
+/// Processes that it has started.
+fn children(pid: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let read = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+    let all: Vec<String> = tasks.map(read).collect();
+    all.iter().flat_map(|one| one.split_whitespace()).map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// Whether it does nothing any more: ended, and perhaps not yet taken note of by the process that inherited it.
+fn is_gone(pid: u32) -> bool {
+    let deadline = std::time::Duration::from_secs(10);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let gone = async {
+        loop {
+            match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+                Ok(stat) if !stat.contains(") Z ") => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+                _ => return,
+            }
+        }
+    };
+    runtime.block_on(async { tokio::time::timeout(deadline, gone).await }).is_ok()
+}
