@@ -141,7 +141,10 @@ mod tests {
         let series = vec![("x".to_owned(), vec![(0.0, 1.0), (24.0, 2.0)])];
         report.curves = vec![Plot { name: "bytes".to_owned(), series, ..Plot::default() }];
         let plots = of(&report);
-        assert_eq!(plots.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["timeline", "latency", "recovery", "bytes"]);
+        assert_eq!(
+            plots.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+            ["timeline", "latency", "recovery", "bytes"]
+        );
         for (name, svg) in plots {
             assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"), "{name}");
             assert!(!svg.contains("NaN") && !svg.contains("inf") && !svg.contains("a<b"), "{name}: {svg}");
