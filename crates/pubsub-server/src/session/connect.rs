@@ -11,7 +11,7 @@ use rand::RngExt;
 
 use super::effect::{Effect, Refusal};
 use super::operation::{Begun, Operation, Subscribe};
-use super::rules::seconds_until;
+use super::rules::{is_over, seconds_until};
 use super::subscribe::Grant;
 use super::{Context, Identity, Phase, Session};
 use crate::channel::ResolvedChannel;
@@ -73,6 +73,9 @@ impl Session {
         })?;
         if claims.user.is_empty() && client.disallow_anonymous_connection_tokens {
             return Err(DisconnectCode::InvalidToken.into());
+        }
+        if is_over(claims.expire_at, cx.now) {
+            return Err(ErrorCode::Expired.into());
         }
         Ok(claims)
     }
@@ -193,6 +196,9 @@ impl Session {
         })?;
         if claims.user != self.user() {
             return Err(DisconnectCode::InvalidToken.into());
+        }
+        if is_over(claims.expire_at, cx.now) {
+            return Err(DisconnectCode::Expired.into());
         }
         let channels = claims.subs.keys().chain(&claims.channels);
         let mut channels: Vec<Arc<str>> = channels.map(|channel| channel.as_str().into()).collect();

@@ -78,6 +78,11 @@ impl Rules {
     }
 }
 
+/// Whether what a token allows is over already: by its `expire_at`, which may be before its `exp`.
+pub fn is_over(expire_at: Option<i64>, now: Now) -> bool {
+    expire_at.is_some_and(|at| at <= now.unix())
+}
+
 /// Whole seconds from now to `ms`, as a client is told: at least one, at most a year.
 pub fn seconds_until(ms: u64, now: Now) -> u32 {
     let seconds = ms.saturating_sub(now.ms).div_ceil(1000).clamp(1, TTL_SECONDS_MAX);

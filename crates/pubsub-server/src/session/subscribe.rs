@@ -9,7 +9,7 @@ use pubsub_protocol::{DisconnectCode, ErrorCode, Payload, Push, Reply, StreamPos
 use super::connect::NO_OVERRIDES;
 use super::effect::{Close, Effect, Refusal};
 use super::operation::{Operation, Subscribe, Subscribed, SubscribedBy};
-use super::rules::seconds_until;
+use super::rules::{is_over, seconds_until};
 use super::subscriptions::{Extra, Stage, Subscription, Traits};
 use super::{Context, Session};
 use crate::channel::ResolvedChannel;
@@ -86,6 +86,9 @@ impl Session {
         }
         if claims.client.as_ref().is_some_and(|client| *client != self.id.to_string()) {
             return Err(DisconnectCode::InvalidToken.into());
+        }
+        if is_over(claims.expire_at, cx.now) {
+            return Err(ErrorCode::Expired.into());
         }
         Ok(Some(claims))
     }
@@ -293,6 +296,9 @@ impl Session {
         })?;
         if claims.channel != channel || claims.user != user {
             return Err(ErrorCode::PermissionDenied.into());
+        }
+        if is_over(claims.expire_at, cx.now) {
+            return Err(ErrorCode::Expired.into());
         }
         let extra = subscription.extra.get_or_insert_default();
         extra.chan_info = claims.info;

@@ -256,6 +256,8 @@ fn each_token_has_its_outcome() {
     for (request, code) in [
         (good(json!({"sub": "anna", "exp": UNIX})), ErrorCode::TokenExpired),
         (good(json!({"sub": "anna", "nbf": UNIX + 60})), ErrorCode::TokenExpired),
+        // The token is good for a minute, and what it allows is over: another like it would not help.
+        (good(json!({"sub": "anna", "exp": UNIX + 60, "expire_at": UNIX})), ErrorCode::Expired),
         (good(json!({"sub": "anna", "channels": ["nowhere:x"]})), ErrorCode::UnknownChannel),
         (good(json!({"sub": "anna", "channels": [""]})), ErrorCode::BadRequest),
     ] {
@@ -333,6 +335,8 @@ fn a_subscription_token_decides_and_is_bound_to_its_user_and_channel() {
     assert_eq!(ask(""), error(2, ErrorCode::PermissionDenied));
     assert_eq!(ask("bad"), error(2, ErrorCode::PermissionDenied));
     assert_eq!(ask(&signer().subscription("anna", "a", Some(UNIX))), error(2, ErrorCode::TokenExpired));
+    let over = signer().sign(&json!({"sub": "anna", "channel": "a", "exp": UNIX + 30, "expire_at": UNIX}));
+    assert_eq!(ask(&over), error(2, ErrorCode::Expired));
     let good = ask(&signer().subscription("anna", "a", Some(UNIX + 30)));
     let [Did::Reply(reply), Did::Activate(_)] = &good[..] else { panic!("{good:?}") };
     assert_eq!((&reply["subscribe"]["expires"], &reply["subscribe"]["ttl"]), (&json!(true), &json!(30)));
@@ -356,6 +360,7 @@ fn a_refresh_prolongs_or_closes() {
     assert_eq!((&reply["refresh"]["expires"], &reply["refresh"]["ttl"]), (&json!(true), &json!(90)));
     for (command, code) in [
         (refresh(json!({"sub": "anna", "exp": UNIX - 1, "channels": ["a"]})), 3005),
+        (refresh(json!({"sub": "anna", "expire_at": UNIX, "channels": ["a"]})), 3005),
         (refresh(json!({"sub": "ben", "channels": ["a"]})), 3500),
         (refresh(json!({"sub": "anna", "channels": ["a", "b"]})), 3010),
         (refresh(json!({"sub": "anna"})), 3010),
@@ -381,6 +386,8 @@ fn a_sub_refresh_prolongs_or_is_refused() {
     assert_eq!(ask("a", ""), error(3, ErrorCode::BadRequest));
     assert_eq!(ask("a", "bad"), error(3, ErrorCode::PermissionDenied));
     assert_eq!(ask("a", &signer().subscription("anna", "a", Some(UNIX))), error(3, ErrorCode::Expired));
+    let over = signer().sign(&json!({"sub": "anna", "channel": "a", "expire_at": UNIX}));
+    assert_eq!(ask("a", &over), error(3, ErrorCode::Expired));
     assert_eq!(ask("a", &signer().subscription("ben", "a", None)), error(3, ErrorCode::PermissionDenied));
     assert_eq!(ask("a", &signer().subscription("anna", "z", None)), error(3, ErrorCode::PermissionDenied));
     assert_eq!(ask("z", &longer), error(3, ErrorCode::PermissionDenied));

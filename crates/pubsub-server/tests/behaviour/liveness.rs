@@ -30,6 +30,26 @@ async fn who_never_connects_is_stale() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_echo_is_there_for_as_long_as_somebody_calls() {
+    let mut config = quiet();
+    config.echo.enabled = true;
+    let rig = Rig::start(config);
+    let mut peer = rig.opened_at("/echo").await;
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        peer.text("1").await;
+        assert_eq!(peer.next().await, Heard::Reply(json!(1)));
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        peer.frame(Opcode::Ping, b"x").await;
+        assert_eq!(peer.next().await, Heard::NativePong(b"x".to_vec()));
+    }
+    let begun = Instant::now();
+    assert_eq!(peer.closed().await, 3502);
+    within(begun.elapsed(), Duration::from_secs(10));
+    rig.at_rest().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_never_asks_for_anything_is_cut_and_counted() {
     let rig = Rig::start(quiet());
     let timeout = rig.server.service().config().http_server.handshake_timeout;
