@@ -200,7 +200,9 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_lost_a_part_to_a_bug_ends_with_an_error() {
         let server = Server::new(Config::open_default()).start(Buggy).unwrap();
-        let error = attend(server, Signals::listen().unwrap(), || {}).await.unwrap_err().to_string();
+        let attended = attend(server, Signals::listen().unwrap(), || {});
+        let attended = tokio::time::timeout(std::time::Duration::from_secs(60), attended).await.expect("it ends");
+        let error = attended.unwrap_err().to_string();
         assert!(error.contains("the accept loop panicked"), "{error}");
     }
 }

@@ -205,7 +205,8 @@ async fn a_panic_outside_of_every_connection_is_told_and_what_is_left_can_be_dra
     let told = tokio::time::timeout(Duration::from_millis(50), line.server.failed()).await;
     assert!(told.is_err(), "nothing has failed yet: {told:?}");
     let _fatal = line.opened(Breaks::Watched).await;
-    assert_eq!(line.server.failed().await, "shard-0");
+    let told = tokio::time::timeout(Duration::from_secs(60), line.server.failed()).await;
+    assert_eq!(told.expect("it is told"), "shard-0");
     assert_eq!(lost.next().await, Heard::End);
     assert_eq!(line.server.connections(), 1, "what the shard served is gone with it");
     let (drained, ()) = tokio::join!(line.server.shutdown(), async {
