@@ -1,6 +1,6 @@
 //! What the command line does, without the command line.
 //!
-//! [`run`] is a run of scenarios, interrupted or not; [`replay`] runs again what a file tells of; [`show`] says it on a
+//! [`mod@run`] is a run of scenarios, interrupted or not; [`mod@replay`] runs again what a file tells of; [`show`] says it on a
 //! terminal. Whatever goes wrong is said in words, results already gathered are kept, and the exit code is one of three.
 
 use std::io::Write;

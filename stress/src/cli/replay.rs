@@ -19,7 +19,7 @@ use crate::verdict::Verdict;
 /// changed since, which is said. A plan is run as it is written: in virtual time, or against a server if one is named.
 ///
 /// # Errors
-/// When the file is neither, and as [`run`](super::run).
+/// When the file is neither, and as [`run`](super::run()).
 pub fn replay(file: &Path, server: Option<PathBuf>, out: Option<PathBuf>) -> anyhow::Result<Verdict> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let (scenario, seed, scale, commit) = match what(&text).with_context(|| format!("{}", file.display()))? {

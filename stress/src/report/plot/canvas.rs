@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 const WIDTH: f64 = 860.0;
 const LEFT: f64 = 74.0;
-const RIGHT: f64 = 24.0;
+/// Half of the last label of an axis stands out.
+const RIGHT: f64 = 40.0;
 /// Below title and subtitle.
 const TOP: f64 = 62.0;
 const CHART_HEIGHT: f64 = 240.0;
