@@ -54,6 +54,7 @@ stress-extreme: ## Every scenario at full size, about 15 minutes; writes stress_
 	@# The pages are written also when something is broken, and then above all.
 	@$(TARGET)/release/stress run --all --out $(TARGET)/stress-extreme $(ARGS); verdict=$$?; \
 	  $(TARGET)/release/stress report $(TARGET)/stress-extreme --write stress_results.md --failure-modes failure_modes.md; \
+	  $(TARGET)/release/stress explore --seeds 100 --twice --out $(TARGET)/stress-extreme || verdict=1; \
 	  exit $$verdict
 
 # One after the other: built together, the server would get the features of the libraries that only the lab needs.

@@ -20,7 +20,7 @@ mod virtual_time;
 
 pub use replay::replay;
 pub use run::run;
-pub use virtual_time::explore;
+pub use virtual_time::{ExploreOptions, explore};
 
 /// Options of a run.
 #[derive(Clone, Debug)]

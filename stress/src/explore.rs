@@ -53,8 +53,8 @@ pub struct Explored {
     pub broken: Vec<Broken>,
     /// Rounds that could not be run.
     pub errors: Vec<String>,
-    /// All fingerprints in one.
-    pub fingerprint: u64,
+    /// The fingerprint of each round, by seed.
+    pub fingerprints: BTreeMap<Seed, u64>,
 }
 
 /// One round: draws a plan from `seed` and runs it.
@@ -107,12 +107,25 @@ pub fn many(from: u64, rounds: u64, options: &Options, jobs: usize, told: &(dyn 
 }
 
 impl Explored {
+    /// All fingerprints in one.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprints.iter().fold(0, |all, (seed, &one)| Seed(all).value(one, "rounds", seed.0))
+    }
+
+    /// Rounds that went another way in `other`, where their seed was the same.
+    #[must_use]
+    pub fn other_ways(&self, other: &Self) -> Vec<Seed> {
+        let differs = |(seed, one): (&Seed, &u64)| (other.fingerprints.get(seed) != Some(one)).then_some(*seed);
+        self.fingerprints.iter().filter_map(differs).collect()
+    }
+
     fn take(&mut self, seed: Seed, plan: Plan, outcome: Outcome) {
         self.delivered += outcome.tally.pushed + outcome.tally.recovered;
         for (fault, counts) in outcome.faults.values() {
             *self.reached.entry((fault.kind.name(), fault.aim.family())).or_default() += counts.applied;
         }
-        self.fingerprint = Seed(self.fingerprint).value(outcome.fingerprint, "rounds", outcome.notes);
+        self.fingerprints.insert(seed, outcome.fingerprint);
         if !outcome.judgement.is_clean() {
             self.broken.push(Broken { seed, plan, judgement: outcome.judgement });
         }

@@ -59,6 +59,9 @@ enum Command {
         /// Threads; by default as many as there are processors. The outcome does not depend on it.
         #[arg(long)]
         jobs: Option<usize>,
+        /// Run every round twice, and fail if one does not go the same way to the byte.
+        #[arg(long)]
+        twice: bool,
         /// Where the small plans go.
         #[arg(long, value_name = "DIR", default_value = "stress-out")]
         out: PathBuf,
@@ -125,7 +128,9 @@ fn main() -> ExitCode {
         Command::List => Ok(cli::list()),
         Command::Run { names, all, options } => cli::run(&names, all, options.into()),
         Command::Limits { options } => cli::limits(options.into()),
-        Command::Explore { seeds, from, faults, jobs, out } => cli::explore(seeds, from, faults, jobs, &out),
+        Command::Explore { seeds, from, faults, jobs, twice, out } => {
+            cli::explore(cli::ExploreOptions { seeds, from, faults, jobs, twice, out })
+        }
         Command::Replay { file, server, out } => cli::replay(&file, server, out),
         Command::Report { directory, write, plots, failure_modes } => {
             cli::report(&directory, &Pages { results: write, plots, failure_modes })

@@ -1,6 +1,6 @@
 //! `explore`, and `replay` of a plan: what runs in virtual time.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
@@ -20,46 +20,67 @@ const SHOWN_MAX: usize = 5;
 /// Runs that making one small may take.
 const SHRINK_RUNS: usize = 400;
 
-/// Draws a plan from each of `seeds` seeds, runs it, makes small what is broken and writes that into `out`.
+/// What to explore, and how.
+#[derive(Clone, Debug)]
+pub struct ExploreOptions {
+    /// How many rounds.
+    pub seeds: u64,
+    /// Seed of the first.
+    pub from: Seed,
+    /// Kinds of fault; empty: all.
+    pub faults: Vec<String>,
+    /// Threads; by default one for each processor.
+    pub jobs: Option<usize>,
+    /// Every round twice, the second time on one thread: they must be the same to the byte.
+    pub twice: bool,
+    /// Where small plans go.
+    pub out: PathBuf,
+}
+
+/// Draws a plan from each seed, runs it, makes small what is broken and writes that down.
 ///
 /// # Errors
 /// When a kind of fault is unknown, or a plan cannot be written.
-pub fn explore(
-    seeds: u64,
-    from: Seed,
-    faults: Vec<String>,
-    jobs: Option<usize>,
-    out: &Path,
-) -> anyhow::Result<Verdict> {
+pub fn explore(options: ExploreOptions) -> anyhow::Result<Verdict> {
+    let ExploreOptions { seeds, from, faults, jobs, twice, out } = options;
     if let Some(unknown) = faults.iter().find(|name| !Kind::NAMES.contains(&name.as_str())) {
         anyhow::bail!("there is no fault `{unknown}`; there are: {}", Kind::NAMES.join(", "));
     }
     let commit = super::commit();
     say(&format!("stress explore: commit {commit}, {seeds} seeds from {from}, virtual time"));
     let progress = Progress::new("explore");
-    progress.phase("rounds", seeds);
     let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let options = Options { faults };
+    progress.phase("rounds", seeds);
     let explored = explore::many(from.0, seeds, &options, jobs, &|round| progress.at(round));
+    let mut other_ways = Vec::new();
+    if twice {
+        progress.phase("the same again", seeds);
+        other_ways = explored.other_ways(&explore::many(from.0, seeds, &options, 1, &|round| progress.at(round)));
+    }
     progress.finish();
     say(&matrix::table_of(&explored.reached));
-    let Explored { rounds, delivered, broken, errors, fingerprint, .. } = explored;
-    say(&format!(
-        "{rounds} rounds, {delivered} deliveries judged, {} broken; fingerprint {fingerprint:#018x}",
-        broken.len()
-    ));
+    let fingerprint = explored.fingerprint();
+    let Explored { rounds, delivered, broken, errors, .. } = explored;
+    let count = broken.len();
+    say(&format!("{rounds} rounds, {delivered} deliveries judged, {count} broken; fingerprint {fingerprint:#018x}"));
     errors.iter().for_each(|error| say(&format!("could not be run: {error}")));
+    for seed in &other_ways {
+        say(&format!("seed {seed} did not go the same way twice"));
+    }
     for one in broken.iter().take(SHOWN_MAX) {
-        show(one, out)?;
+        show(one, &out)?;
     }
     if broken.len() > SHOWN_MAX {
         let seeds: Vec<String> = broken[SHOWN_MAX..].iter().map(|one| one.seed.to_string()).collect();
         say(&format!("and broken too, not made small: seeds {}", seeds.join(" ")));
     }
-    Ok(match (broken.is_empty(), delivered > 0 && errors.is_empty()) {
-        (false, _) => Verdict::Broken,
-        (true, true) => Verdict::Held,
-        (true, false) => Verdict::Inconclusive,
+    Ok(if !broken.is_empty() || !other_ways.is_empty() {
+        Verdict::Broken
+    } else if delivered > 0 && errors.is_empty() {
+        Verdict::Held
+    } else {
+        Verdict::Inconclusive
     })
 }
 

@@ -400,8 +400,6 @@ pub enum Kind {
     Kill,
     /// F20: the node asks everybody to come back, ends, and is back at the end of the fault.
     Restart,
-    /// F19: the node does not run until the end of the fault.
-    Stop,
 }
 
 impl Kind {
@@ -426,12 +424,11 @@ impl Kind {
             Self::Blackhole => "blackhole",
             Self::Kill => "kill",
             Self::Restart => "restart",
-            Self::Stop => "stop",
         }
     }
 
     /// All names, in the order of the definition.
-    pub const NAMES: [&'static str; 18] = [
+    pub const NAMES: [&'static str; 17] = [
         "latency",
         "spikes",
         "bandwidth",
@@ -449,13 +446,12 @@ impl Kind {
         "blackhole",
         "kill",
         "restart",
-        "stop",
     ];
 
     /// Whether it is done to the node and not to the streams.
     #[must_use]
     pub fn is_of_node(&self) -> bool {
-        matches!(self, Self::Kill | Self::Restart | Self::Stop)
+        matches!(self, Self::Kill | Self::Restart)
     }
 
     /// Whether it is a state of the link (healed with the guard) rather than one blow.

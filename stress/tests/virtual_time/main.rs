@@ -1,0 +1,126 @@
+//! Virtual time keeps its word: the same seed is the same run, to the byte; nothing asks the machine for time or chance; what is
+//! wrong is found and made small, and what is right is left alone.
+
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing there")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use stress::explore::{self, Options};
+use stress::fault::plan::{Plan, Sessions, Topology, Workload};
+use stress::fault::{Fault, Kind, Target};
+use stress::virtual_time::world::{Look, run};
+use stress::{Class, Seed};
+
+const SEEDS: u64 = 4;
+
+fn stress() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_stress"))
+}
+
+/// The last words of an exploration: how many rounds, and the fingerprint of all.
+fn explored(mut command: Command, jobs: &str, out: &Path) -> String {
+    command.args(["explore", "--seeds", &SEEDS.to_string(), "--from", "100", "--jobs", jobs, "--out"]).arg(out);
+    let output = command.output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = text.lines().find(|line| line.contains("fingerprint"));
+    line.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&output.stderr))).to_owned()
+}
+
+#[test]
+fn a_seed_is_the_same_run_in_every_process_on_one_processor_and_on_several() {
+    let out = tempfile::tempdir().unwrap();
+    let mut pinned = Command::new("taskset");
+    pinned.args(["-c", "0", env!("CARGO_BIN_EXE_stress")]);
+    let alone = explored(pinned, "1", out.path());
+    let free = explored(stress(), "1", out.path());
+    let side_by_side = explored(stress(), "2", out.path());
+    assert_eq!(alone, free);
+    assert_eq!(alone, side_by_side);
+}
+
+#[test]
+fn another_seed_is_another_run() {
+    let fingerprints: std::collections::BTreeSet<u64> =
+        (0..4).map(|seed| explore::one(Seed(seed), &Options::default()).unwrap().1.fingerprint).collect();
+    assert_eq!(fingerprints.len(), 4);
+}
+
+/// A plan with a bit of everything, so many seconds long.
+fn plan(seconds: u64) -> Plan {
+    let sessions = Sessions {
+        ping_interval: Duration::from_secs(5),
+        pong_timeout: Duration::from_secs(2),
+        token_ttl: Some(Duration::from_secs(10)),
+        departures: 0.5,
+        requests: 2.0,
+        by_api: 0.3,
+        ..Sessions::default()
+    };
+    let topology = Topology { connections: 6, channels: 3, subscriptions_each: 2, sessions, ..Topology::default() };
+    let workload = Workload { publishers: 6, publications: seconds * 20, rate: 20.0, payload_bytes: 200 };
+    let second = Duration::from_secs(1);
+    let some = |id: &str, kind: Kind| {
+        Fault::new(id, kind).target(Target::Percent(50.0)).between(second, Duration::from_secs(seconds / 2))
+    };
+    let faults = vec![some("reset", Kind::Reset), some("half open", Kind::HalfOpen), some("killed", Kind::Kill)];
+    Plan { seed: Seed(3), topology, workload, faults }
+}
+
+/// What a replay of `plan` asks of the machine: readings of its clock, draws of its randomness.
+fn asked(plan: &Plan, witness: &Path, directory: &Path) -> (u64, u64) {
+    let (file, told) = (directory.join("plan.json"), directory.join("told"));
+    std::fs::write(&file, serde_json::to_string(plan).unwrap()).unwrap();
+    let output = stress().arg("replay").arg(&file).env("LD_PRELOAD", witness).env("WITNESS", &told).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let told = std::fs::read_to_string(told).unwrap();
+    let mut numbers = told.split_whitespace().map(|number| number.parse().unwrap());
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
+/// The lint names the functions that must not be called; this looks at what is asked, whoever does it, libraries included.
+#[test]
+fn a_long_run_asks_the_machine_for_time_and_chance_no_more_often_than_a_short_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let witness: PathBuf = directory.path().join("witness.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/virtual_time/witness.c");
+    let made = Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(&witness).arg(source).status();
+    assert!(made.expect("a linker is there, or this test would not be").success(), "the witness does not compile");
+    let short = asked(&plan(10), &witness, directory.path());
+    let long = asked(&plan(300), &witness, directory.path());
+    assert!(short.0 > 0, "every runtime reads the clock once as it starts: the witness sees nothing");
+    assert_eq!(short, long, "readings of the clock, draws of randomness");
+}
+
+#[test]
+fn rounds_without_a_bug_are_clean_and_one_thread_or_two_make_no_difference() {
+    let options = Options::default();
+    let alone = explore::many(1, 12, &options, 1, &|_| ());
+    let side_by_side = explore::many(1, 12, &options, 2, &|_| ());
+    assert_eq!(alone.other_ways(&side_by_side), []);
+    let found: Vec<_> = alone.broken.iter().map(|broken| (broken.seed, &broken.judgement.findings)).collect();
+    assert!(found.is_empty() && alone.errors.is_empty(), "{found:#?} {:?}", alone.errors);
+    assert!(alone.delivered > 100);
+}
+
+#[test]
+fn frames_that_go_wrong_are_found_and_made_small() {
+    let options = Options { faults: vec!["mutant".to_owned()] };
+    let explored = explore::many(1, 30, &options, 2, &|_| ());
+    let lossy = |broken: &&explore::Broken| {
+        let classes = broken.judgement.classes();
+        [Class::Loss, Class::Duplicate, Class::Reorder, Class::Regression, Class::Stuck]
+            .iter()
+            .any(|c| classes.contains(c))
+    };
+    let broken = explored.broken.iter().find(lossy).expect("thirty rounds of mutants and nothing was lost or doubled");
+    let small = explore::make_small(broken, 60);
+    assert!(small.faults.len() <= broken.plan.faults.len());
+    assert!(small.workload.publications <= broken.plan.workload.publications);
+    let again = run(&small, &Look::default()).unwrap();
+    assert!(!again.judgement.classes().is_disjoint(&broken.judgement.classes()), "{:#?}", again.judgement.findings);
+    let text = serde_json::to_string(&small).unwrap();
+    let replayed = run(&serde_json::from_str(&text).unwrap(), &Look::default()).unwrap();
+    assert_eq!(replayed.fingerprint, again.fingerprint, "what is written down is what was run");
+}
