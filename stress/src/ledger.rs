@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::live_bytes::live_bytes;
 use crate::oracle::{Judgement, Law, Oracle};
 use crate::payload::PublicationId;
 
@@ -112,6 +113,7 @@ pub struct Ledger {
     kept: Option<Vec<Event>>,
     epochs: HashMap<String, u32>,
     events: u64,
+    bytes: i64,
 }
 
 impl Ledger {
@@ -129,8 +131,10 @@ impl Ledger {
 
     /// Takes an event down.
     pub fn record(&mut self, event: Event) {
+        let before = live_bytes();
         self.events += 1;
         self.oracle.observe(&event);
+        self.bytes += live_bytes().cast_signed() - before.cast_signed();
         if let Some(kept) = &mut self.kept {
             kept.push(event);
         }
@@ -142,14 +146,16 @@ impl Ledger {
             return number;
         }
         let number = u32::try_from(self.epochs.len()).unwrap_or(u32::MAX);
+        let before = live_bytes();
         self.epochs.insert(name.to_owned(), number);
+        self.bytes += live_bytes().cast_signed() - before.cast_signed();
         number
     }
 
-    /// Bytes that are kept for publications, one place each: they grow with the run, rightly.
+    /// Bytes that it holds: they grow with the run, rightly. Exact where one thread does everything, as in virtual time.
     #[must_use]
-    pub fn bytes_per_publication(&self) -> u64 {
-        self.oracle.bytes_per_publication()
+    pub fn bytes(&self) -> u64 {
+        u64::try_from(self.bytes).unwrap_or(0)
     }
 
     /// How many events there are.

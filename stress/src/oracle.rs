@@ -331,12 +331,6 @@ impl Oracle {
         }
     }
 
-    /// Bytes that are kept for publications.
-    #[must_use]
-    pub fn bytes_per_publication(&self) -> u64 {
-        self.channels.values().map(Channel::bytes_per_publication).sum()
-    }
-
     /// Deliveries in numbers, so far.
     #[must_use]
     pub fn tally(&self) -> Tally {

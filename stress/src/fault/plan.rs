@@ -59,9 +59,10 @@ pub struct Sessions {
     /// How long a token is good for; it is renewed before. `None`: nobody shows one.
     #[serde(with = "seconds::optional")]
     pub token_ttl: Option<Duration>,
-    /// Members that leave for good and are replaced by a new one, per second altogether.
+    /// Members that leave, per second altogether: most for good, with a new one in their place later, some to unsubscribe
+    /// only.
     pub departures: f64,
-    /// How long a place is empty then.
+    /// How long their place is empty.
     #[serde(with = "seconds")]
     pub away: Duration,
     /// Requests for history and presence, per second altogether.

@@ -182,12 +182,6 @@ impl Channel {
         }
     }
 
-    /// Bytes that are kept for publications: their places.
-    pub(super) fn bytes_per_publication(&self) -> u64 {
-        let places: usize = self.streams.values().map(|stream| stream.ids.capacity()).sum();
-        (places * size_of::<u64>()) as u64
-    }
-
     fn is_placed(&self, id: PublicationId) -> bool {
         // Being given a place takes it out of `floors`; a search would take as long as the stream.
         !self.floors.contains_key(&id)

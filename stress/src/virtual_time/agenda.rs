@@ -129,9 +129,9 @@ impl Agenda {
         self.put(at + self.sessions.away, Due::Arrival(member));
     }
 
-    /// Which of so many members leaves.
-    pub fn leaver(&mut self, members: u64) -> u64 {
-        self.departures.below(0..members)
+    /// Which of so many members leaves, and whether it stays connected and only unsubscribes.
+    pub fn leaver(&mut self, members: u64) -> (u64, bool) {
+        (self.departures.below(0..members), self.departures.bernoulli(0.3))
     }
 
     /// Who asks, and which of two questions.

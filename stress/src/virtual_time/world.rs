@@ -57,7 +57,7 @@ pub struct Sample {
     pub at: Duration,
     /// Bytes allocated by node, clients and lab together.
     pub live_bytes: u64,
-    /// Of these, what the ledger keeps of each publication.
+    /// Of these, what the ledger holds.
     pub ledger_bytes: u64,
     /// What the node held.
     pub holdings: Holdings,
@@ -145,14 +145,16 @@ struct World<'a> {
     fleet: Fleet,
     faults: Faults,
     fingerprint: Fingerprint,
-    /// Members that are away.
-    away: BTreeSet<u64>,
+    /// Members that are away, and whether they are still connected.
+    away: BTreeMap<u64, bool>,
     manners: Vec<Manner>,
     /// Publishers with a publication that has to be answered before their next.
     busy: BTreeSet<u64>,
     requests: u64,
     samples: Vec<Sample>,
     offered: u64,
+    /// Whose turn it is to publish.
+    turn: u64,
     /// The node is on its way down.
     ending: Option<BoxFuture<'static, ()>>,
     held: BTreeMap<usize, FaultGuard>,
@@ -189,12 +191,13 @@ impl<'a> World<'a> {
             fleet,
             faults,
             fingerprint,
-            away: BTreeSet::new(),
+            away: BTreeMap::new(),
             manners,
             busy: BTreeSet::new(),
             requests: 0,
             samples: samples_for(plan, look),
             offered: 0,
+            turn: 0,
             ending: None,
             held: BTreeMap::new(),
         };
@@ -287,8 +290,8 @@ impl<'a> World<'a> {
                 Due::End => {}
             }
         }
-        for member in std::mem::take(&mut self.away) {
-            self.arrive_now(member);
+        for member in self.away.keys().copied().collect::<Vec<_>>() {
+            self.arrive(member);
         }
         if self.node.server().is_none() {
             self.node_up(usize::MAX).await;
@@ -306,14 +309,16 @@ impl<'a> World<'a> {
             return;
         }
         let publishers = self.manners.len() as u64;
-        let turn = self.offered % publishers.max(1);
+        let turn = self.turn;
         let free = (0..publishers).map(|n| (turn + n) % publishers).find(|publisher| !self.busy.contains(publisher));
         let Some(publisher) = free else { return };
-        self.offered += 1;
+        self.turn = (publisher + 1) % publishers;
         match self.manners[usize::try_from(publisher).unwrap_or(0)] {
             Manner::Api => {
+                // A backend that cannot reach the node has nothing to send it.
                 let Some(server) = self.node.server() else { return };
                 let service = Arc::clone(server.service());
+                self.offered += 1;
                 let (id, channel, payload) = self.fleet.next_publication(publisher, due);
                 let recorder = self.fleet.recorder();
                 pending.push(Box::pin(async move {
@@ -323,6 +328,7 @@ impl<'a> World<'a> {
             }
             manner => {
                 let keyed = manner == Manner::Keyed;
+                self.offered += 1;
                 if let Some(publishing) = self.fleet.begin_publish(publisher, due, keyed).1 {
                     if keyed {
                         self.busy.insert(publisher);
@@ -337,28 +343,32 @@ impl<'a> World<'a> {
     }
 
     fn depart(&mut self, at: Duration, agenda: &mut Agenda, pending: &mut Pending) {
-        let member = agenda.leaver(self.plan.topology.connections);
-        if !self.away.insert(member) {
+        let (member, stays_connected) = agenda.leaver(self.plan.topology.connections);
+        if self.away.contains_key(&member) {
             return;
         }
+        self.away.insert(member, stays_connected);
         self.fingerprint.note(member, Site::Agenda, b"departs");
+        agenda.comes_back(at, member);
+        if stays_connected {
+            self.fleet.unsubscribe(&[member]);
+            return;
+        }
         let leaving = self.fleet.depart(member);
         pending.push(Box::pin(async move {
             leaving.await;
             None
         }));
-        agenda.comes_back(at, member);
     }
 
     fn arrive(&mut self, member: u64) {
-        if self.away.remove(&member) {
-            self.arrive_now(member);
-        }
-    }
-
-    fn arrive_now(&mut self, member: u64) {
+        let Some(is_connected) = self.away.remove(&member) else { return };
         self.fingerprint.note(member, Site::Agenda, b"arrives");
-        self.fleet.arrive(member).expect("a client that was just made takes subscriptions");
+        let arrived = if is_connected { self.fleet.subscribe_again(member) } else { self.fleet.arrive(member) };
+        if let Err(error) = arrived {
+            // A client that has ended; that it should not have is said in the end, with its reason.
+            self.fingerprint.note(member, Site::Failure, error.to_string().as_bytes());
+        }
     }
 
     fn ask(&mut self, agenda: &mut Agenda, pending: &mut Pending) {
@@ -409,7 +419,7 @@ impl<'a> World<'a> {
         let (topology, live) = (&self.plan.topology, self.fleet.live());
         let all = topology.connections * topology.subscriptions_each.min(topology.channels);
         let live_bytes = self.look.live_bytes.map_or(0, |bytes| bytes());
-        let ledger_bytes = self.fleet.ledger().bytes_per_publication();
+        let ledger_bytes = self.fleet.ledger().bytes();
         let holdings = self.node.holdings().await;
         self.samples.push(Sample { at, live_bytes, ledger_bytes, holdings, live, is_level: live == all });
         if let Some(progress) = self.look.progress {

@@ -68,29 +68,72 @@ fn plan(seconds: u64) -> Plan {
     Plan { seed: Seed(3), topology, workload, faults }
 }
 
-/// What a replay of `plan` asks of the machine: readings of its clock, draws of its randomness.
-fn asked(plan: &Plan, witness: &Path, directory: &Path) -> (u64, u64) {
-    let (file, told) = (directory.join("plan.json"), directory.join("told"));
-    std::fs::write(&file, serde_json::to_string(plan).unwrap()).unwrap();
-    let output = stress().arg("replay").arg(&file).env("LD_PRELOAD", witness).env("WITNESS", &told).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-    let told = std::fs::read_to_string(told).unwrap();
-    let mut numbers = told.split_whitespace().map(|number| number.parse().unwrap());
-    (numbers.next().unwrap(), numbers.next().unwrap())
+/// Something between a process and the machine's clock and randomness.
+struct Witness {
+    directory: tempfile::TempDir,
+    library: PathBuf,
 }
 
-/// The lint names the functions that must not be called; this looks at what is asked, whoever does it, libraries included.
+/// What a run came to, and how often it asked the machine for time and for chance.
+#[derive(Debug)]
+struct Told {
+    last_words: String,
+    clocks: u64,
+    randoms: u64,
+}
+
+impl Witness {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let library = directory.path().join("witness.so");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/virtual_time/witness.c");
+        let made = Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
+        assert!(made.expect("whoever links Rust has a cc").success(), "the witness does not compile");
+        Self { directory, library }
+    }
+
+    /// Runs a command that the machine's clock and randomness lie to, the more the larger `lie` is.
+    fn hears(&self, mut command: Command, lie: u64) -> Told {
+        let told = self.directory.path().join("told");
+        let under = command.env("LD_PRELOAD", &self.library).env("WITNESS", &told).env("LIE", lie.to_string());
+        let output = under.output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        let counts = std::fs::read_to_string(told).unwrap();
+        let mut counts = counts.split_whitespace().map(|number| number.parse().unwrap());
+        let last_words = text.lines().last().unwrap_or_default().to_owned();
+        Told { last_words, clocks: counts.next().unwrap(), randoms: counts.next().unwrap() }
+    }
+
+    fn replay(&self, plan: &Plan, lie: u64) -> Told {
+        let file = self.directory.path().join("plan.json");
+        std::fs::write(&file, serde_json::to_string(plan).unwrap()).unwrap();
+        let mut command = stress();
+        command.arg("replay").arg(&file);
+        self.hears(command, lie)
+    }
+}
+
+/// The lint names the functions that must not be called. This asks whether it shows, whoever calls them, libraries included:
+/// tokio reads the machine's clock to count how busy it is, and may.
 #[test]
-fn a_long_run_asks_the_machine_for_time_and_chance_no_more_often_than_a_short_one() {
-    let directory = tempfile::tempdir().unwrap();
-    let witness: PathBuf = directory.path().join("witness.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/virtual_time/witness.c");
-    let made = Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(&witness).arg(source).status();
-    assert!(made.expect("a linker is there, or this test would not be").success(), "the witness does not compile");
-    let short = asked(&plan(10), &witness, directory.path());
-    let long = asked(&plan(300), &witness, directory.path());
-    assert!(short.0 > 0, "every runtime reads the clock once as it starts: the witness sees nothing");
-    assert_eq!(short, long, "readings of the clock, draws of randomness");
+fn a_machine_whose_clock_and_randomness_lie_changes_nothing() {
+    let witness = Witness::new();
+    let date = |lie: u64| {
+        let mut command = Command::new("date");
+        command.arg("+%Y");
+        witness.hears(command, lie).last_words.parse::<u64>().unwrap()
+    };
+    assert_eq!(date(7), date(0) + 7, "nobody listens to the witness, so it proves nothing");
+
+    let honest = witness.replay(&plan(20), 0);
+    assert!(honest.last_words.contains("fingerprint") && honest.clocks > 0, "{honest:?}");
+    for lie in [1_000, 77] {
+        let told = witness.replay(&plan(20), lie);
+        assert_eq!(told.last_words, honest.last_words, "time ran {lie} times as fast, and chance was another");
+    }
+    let longer = witness.replay(&plan(200), 0);
+    assert_eq!(longer.randoms, honest.randoms, "a longer run draws more of the machine's randomness");
 }
 
 #[test]
