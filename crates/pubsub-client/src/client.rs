@@ -585,7 +585,11 @@ impl Client {
         }
         // It may have ended between the look above and the entry in the store.
         shared.check_ended().map_err(RequestError::ConnectionClosed)?;
-        answer.await.unwrap_or_else(|_| Err(RequestError::ConnectionClosed(shared.close_reason())))
+        let outcome = answer.await.unwrap_or_else(|_| Err(RequestError::ConnectionClosed(shared.close_reason())));
+        if matches!(outcome, Err(RequestError::Timeout { .. })) {
+            shared.inbox.forget(&id);
+        }
+        outcome
     }
 
     /// Gives the connection a message that wants no answer: JSON already, written as the protocol writes such messages.
@@ -826,7 +830,9 @@ struct WithdrawOnDrop<'a> {
 
 impl Drop for WithdrawOnDrop<'_> {
     fn drop(&mut self) {
-        self.shared.pending.withdraw(self.id);
+        if self.shared.pending.withdraw(self.id) {
+            self.shared.inbox.forget(self.id);
+        }
     }
 }
 

@@ -339,13 +339,15 @@ impl fmt::Display for Capacity {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// No answer in time. It is not known whether the server acted on it.
-    #[error("request {id} had no answer within {after:?}")]
+    /// No answer in time. If it was sent, it is not known whether the server acted on it.
+    #[error("request {id} {} within {after:?}", if *sent { "had no answer" } else { "was not sent, for want of a connection," })]
     Timeout {
         /// Which request.
         id: RequestId,
         /// The time it was given.
         after: Duration,
+        /// Whether it had been sent.
+        sent: bool,
     },
     /// Refused here, not sent: a bound is reached.
     #[error("refused: there are already {limit} {what}")]
@@ -393,7 +395,8 @@ impl RequestError {
     #[must_use]
     pub fn outcome_unknown(&self) -> bool {
         match self {
-            Self::Timeout { .. } | Self::ConnectionLost { .. } | Self::Decode(_) => true,
+            Self::Timeout { sent, .. } => *sent,
+            Self::ConnectionLost { .. } | Self::Decode(_) => true,
             Self::Protocol(error) => matches!(error, ProtocolError::UnexpectedAnswer { .. }),
             Self::CapacityExceeded { .. } | Self::Server(_) | Self::ConnectionClosed(_) | Self::Encode(_) => false,
         }

@@ -86,6 +86,11 @@ impl Inbox {
         }
     }
 
+    /// Forgets a request that nobody waits for any more: it must not take the place of one that somebody does.
+    pub(crate) fn forget(&self, id: &RequestId) {
+        self.lock().commands.retain(|command| !matches!(command, Command::Request(queued) if queued == id));
+    }
+
     /// Asks the task to look at a topic.
     pub(crate) fn touch(&self, topic: Topic) {
         self.tell(|inner| {

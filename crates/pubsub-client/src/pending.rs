@@ -43,6 +43,8 @@ struct Pending {
     timeout: Duration,
     /// Whether it has left on the present connection.
     sent: bool,
+    /// Whether it has left at all: if not, its outcome is known.
+    ever_sent: bool,
     /// Whether it may be sent again when its outcome is unknown.
     repeatable: bool,
     answer: oneshot::Sender<Answer>,
@@ -79,7 +81,9 @@ impl PendingRequests {
             return Err(RequestError::CapacityExceeded { what: Capacity::PendingRequests, limit: self.capacity });
         }
         let (answer, receiver) = oneshot::channel();
-        let replaced = self.requests.insert(id, Pending { call, deadline, timeout, sent: false, repeatable, answer });
+        let replaced = self
+            .requests
+            .insert(id, Pending { call, deadline, timeout, sent: false, ever_sent: false, repeatable, answer });
         assert!(replaced.is_none(), "request ids are not given out twice while the first is pending");
         Ok(receiver)
     }
@@ -88,6 +92,7 @@ impl PendingRequests {
     pub(crate) fn mark_sent(&self, id: &RequestId) -> Option<Arc<Call>> {
         let mut pending = self.requests.get_mut(id)?;
         pending.sent = true;
+        pending.ever_sent = true;
         Some(pending.call.clone())
     }
 
@@ -103,11 +108,11 @@ impl PendingRequests {
         pending.answer.send(answer).is_ok()
     }
 
-    /// Forgets a request whose caller is gone.
-    pub(crate) fn withdraw(&self, id: &RequestId) {
-        if self.requests.remove(id).is_some() {
-            self.count.fetch_sub(1, Ordering::AcqRel);
-        }
+    /// Forgets a request whose caller is gone. True: it was waiting to be sent.
+    pub(crate) fn withdraw(&self, id: &RequestId) -> bool {
+        let Some((_, pending)) = self.requests.remove(id) else { return false };
+        self.count.fetch_sub(1, Ordering::AcqRel);
+        !pending.sent
     }
 
     /// Tells everyone whose time is up, and says when the next one's will be.
@@ -116,13 +121,13 @@ impl PendingRequests {
         let mut next = None;
         for entry in &self.requests {
             if entry.deadline <= now {
-                stale.push((entry.key().clone(), entry.timeout));
+                stale.push((entry.key().clone(), entry.timeout, entry.ever_sent));
             } else {
                 next = Some(next.map_or(entry.deadline, |next: Instant| next.min(entry.deadline)));
             }
         }
-        for (id, after) in stale {
-            self.resolve(&id.clone(), Err(RequestError::Timeout { id, after }));
+        for (id, after, sent) in stale {
+            self.resolve(&id.clone(), Err(RequestError::Timeout { id, after, sent }));
         }
         next
     }
@@ -148,7 +153,8 @@ impl PendingRequests {
 
     /// The client has ended: nobody will be answered any more.
     pub(crate) fn close(&self, reason: &CloseReason) {
-        let all: Vec<(RequestId, bool)> = self.requests.iter().map(|entry| (entry.key().clone(), entry.sent)).collect();
+        let all: Vec<(RequestId, bool)> =
+            self.requests.iter().map(|entry| (entry.key().clone(), entry.ever_sent)).collect();
         for (id, sent) in all {
             let error = match sent {
                 true => RequestError::ConnectionLost { id: id.clone(), reason: reason.clone() },
@@ -212,7 +218,7 @@ mod tests {
         assert_eq!(store.clean_up(now), Some(now + SECOND));
         assert_eq!(store.clean_up(now + SECOND), Some(now + SECOND * 3));
         match stale.try_recv().unwrap().unwrap_err() {
-            RequestError::Timeout { id: which, after } => assert_eq!((which, after), (id(1), SECOND)),
+            RequestError::Timeout { id: which, after, sent: false } => assert_eq!((which, after), (id(1), SECOND)),
             other => panic!("{other}"),
         }
         assert!(fresh.try_recv().is_err());
@@ -254,6 +260,24 @@ mod tests {
     }
 
     #[test]
+    fn what_has_left_once_may_have_been_acted_on_also_if_it_waits_to_leave_again() {
+        let store = PendingRequests::new(8);
+        let now = Instant::now();
+        let [mut stale, mut ended] = [(1, now), (2, now + SECOND)]
+            .map(|(number, deadline)| store.add(id(number), call(), deadline, SECOND, true).unwrap());
+        for number in [1, 2] {
+            store.mark_sent(&id(number));
+        }
+        store.connection_lost(&CloseReason::Stopped);
+        store.clean_up(now);
+        store.close(&CloseReason::Requested);
+        for answer in [&mut stale, &mut ended] {
+            let error = answer.try_recv().unwrap().unwrap_err();
+            assert!(error.outcome_unknown(), "{error}");
+        }
+    }
+
+    #[test]
     fn many_threads_share_it_without_losing_count() {
         let store = PendingRequests::new(100);
         let deadline = Instant::now() + SECOND;
@@ -266,7 +290,7 @@ mod tests {
                         let receiver = store.add(id.clone(), call(), deadline, SECOND, false).unwrap();
                         match i % 3 {
                             0 => assert!(store.resolve(&id, Ok(Response::Published))),
-                            1 => store.withdraw(&id),
+                            1 => assert!(store.withdraw(&id)),
                             _ => {
                                 drop(receiver);
                                 assert!(!store.resolve(&id, Ok(Response::Published)));

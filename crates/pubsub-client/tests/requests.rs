@@ -66,7 +66,7 @@ async fn a_request_without_an_answer_times_out_on_time_and_leaves_nothing() {
     let (short, long) =
         tokio::join!(client.request_with_timeout::<_, u32>("a", &1, SECOND), client.request::<_, u32>("b", &1),);
     match short.unwrap_err() {
-        RequestError::Timeout { id, after } => assert_eq!((id.number(), after), (Some(2), SECOND)),
+        RequestError::Timeout { id, after, sent: true } => assert_eq!((id.number(), after), (Some(2), SECOND)),
         other => panic!("{other}"),
     }
     let error = long.unwrap_err();
@@ -123,8 +123,10 @@ async fn commands_given_without_a_connection_wait_up_to_a_bound_and_are_refused_
 async fn a_queued_request_times_out_while_there_is_no_connection_and_is_never_sent() {
     let (client, mut mock) = started(config().connect_timeout(60 * SECOND));
     let start = Instant::now();
-    assert!(matches!(client.request::<_, u32>("m", &1).await, Err(RequestError::Timeout { .. })));
+    let error = client.request::<_, u32>("m", &1).await.unwrap_err();
+    assert!(matches!(error, RequestError::Timeout { sent: false, .. }) && !error.outcome_unknown(), "{error}");
     assert_eq!(start.elapsed().as_secs(), 5);
+    assert_eq!(client.stats().queued_commands, 0);
     let mut peer = mock.connected().await;
     client.ready().await.unwrap();
     client.send_json(&1).unwrap();
@@ -313,4 +315,15 @@ async fn a_time_limit_may_be_as_long_as_there_are_numbers() {
         peer.answer(id, rpc_data("2")).await;
     });
     assert_eq!(answer.unwrap(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_waits_for_any_more_keeps_nobody_out_of_the_queue() {
+    let (client, _mock) = started(config().command_capacity(1usize).connect_timeout(60 * SECOND));
+    let given_up = tokio::time::timeout(SECOND, client.request::<_, u32>("m", &1)).await;
+    assert!(given_up.is_err());
+    for _ in 0..2 {
+        let error = client.request::<_, u32>("m", &1).await.unwrap_err();
+        assert!(matches!(error, RequestError::Timeout { sent: false, .. }), "{error}");
+    }
 }
