@@ -137,6 +137,34 @@ fn a_wrong_address_says_what_is_allowed() {
     let output = run("http://localhost", &["info"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("must begin with ws:// or wss://"), "{}", said(&output));
+    assert_eq!(run("ws://localhost", &["sub", ""]).status.code(), Some(2), "no channel has no name");
+}
+
+#[test]
+fn publishing_while_the_server_is_away_says_so_once() {
+    let server = server(Config::open_default());
+    let hop = Hop::before(&server);
+    let mut publishing = Command::new(env!("CARGO_BIN_EXE_pubsub"))
+        .args(["--url", &hop.url, "--timeout", "1", "-v", "pub", "c"])
+        .env_remove("PUBSUB_TOKEN")
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = publishing.stdin.take().unwrap();
+    lines.write_all(b"1\n").unwrap();
+    let listened = run(&server.url, &["sub", "c", "--since", "0@", "--count", "1", "--data-only"]);
+    assert_eq!(listened.stdout, b"1\n");
+    hop.cut();
+    // Not before it knows.
+    let mut told = BufReader::new(publishing.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(told.any(|line| line.contains("connection lost")));
+    lines.write_all(b"2\n").unwrap();
+    drop(lines);
+    let last = told.last().unwrap();
+    assert_eq!(last.matches("within 1s").count(), 1, "{last}");
+    assert_eq!(publishing.wait().unwrap().code(), Some(3), "{last}");
 }
 
 /// A hop between a client and the server that can be cut.

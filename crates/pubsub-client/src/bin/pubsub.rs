@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, Subcommand};
 use futures_util::StreamExt as _;
 use futures_util::future::try_join_all;
@@ -51,7 +52,7 @@ enum Command {
     /// Print each publication of one or more channels as it arrives.
     Sub {
         /// Channels.
-        #[arg(required = true)]
+        #[arg(required = true, value_parser = NonEmptyStringValueParser::new())]
         channels: Vec<String>,
         /// End after so many publications.
         #[arg(long)]
@@ -72,6 +73,7 @@ enum Command {
     /// Publish into a channel: each argument, or each line of standard input. What is not JSON is sent as a string.
     Pub {
         /// Channel.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         channel: String,
         /// What to publish. None, or "-": standard input, a line each.
         data: Vec<String>,
@@ -79,6 +81,7 @@ enum Command {
     /// Print kept publications of a channel, oldest first.
     History {
         /// Channel.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         channel: String,
         /// At most so many; -1: all that the server gives.
         #[arg(long, default_value_t = 10, allow_negative_numbers = true)]
@@ -93,6 +96,7 @@ enum Command {
     /// Print who is in a channel.
     Presence {
         /// Channel.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         channel: String,
         /// Only how many.
         #[arg(long)]
@@ -141,7 +145,7 @@ fn main() -> ExitCode {
     let (code, message) = match outcome {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Failure::Other(error)) if is_broken_pipe(&error) => return ExitCode::SUCCESS,
-        Err(Failure::Other(error)) => (1, format!("{error:#}")),
+        Err(Failure::Other(error)) => (1, whole(&error)),
         Err(Failure::Unreachable(message)) => (3, message),
         Err(Failure::Token(message)) => (4, message),
         Err(Failure::Forbidden(message)) => (5, message),
@@ -149,6 +153,14 @@ fn main() -> ExitCode {
     // Nothing is left to be done if that fails too.
     let _ = writeln!(std::io::stderr(), "pubsub: {message}");
     ExitCode::from(code)
+}
+
+/// An error with its causes, but for those that it tells itself.
+fn whole(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 /// Whoever read our output (`head`) has had enough.
@@ -232,6 +244,9 @@ fn refused(what: &str, channel: &str, error: RequestError) -> Failure {
         }
         RequestError::Server(error) => Failure::Other(anyhow!("{what} in channel \"{channel}\" was refused: {error}")),
         RequestError::ConnectionClosed(reason) | RequestError::ConnectionLost { reason, .. } => not_connected(&reason),
+        RequestError::Timeout { sent: false, .. } => {
+            Failure::Unreachable(format!("the server is unreachable: {error}"))
+        }
         error => Failure::Other(anyhow!("{what} in channel \"{channel}\": {error}")),
     }
 }
