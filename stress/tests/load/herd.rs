@@ -219,5 +219,11 @@ async fn large_fragmented_messages_of_ten_at_once_come_back_whole() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "large"]
 async fn large_fragmented_messages_of_many_at_once_come_back_whole() {
-    large(many().min(100), 8 << 20).await;
+    large(many(), 256 << 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "large"]
+async fn huge_fragmented_messages_of_fifty_at_once_come_back_whole() {
+    large(50, 8 << 20).await;
 }
