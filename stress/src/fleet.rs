@@ -13,7 +13,8 @@ use std::time::Duration;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use pubsub_client::{
-    CentrifugeHandler, CircuitBreaker, Client, ClientConfig, Payload, PublishError, SubscribeOptions, TokenSource,
+    CentrifugeHandler, CircuitBreaker, Client, ClientConfig, Payload, PublishError, SubscribeOptions, Subscription,
+    TokenSource,
 };
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -63,6 +64,10 @@ pub struct FleetOptions {
     pub receive_buffer_below: u64,
     /// The longest message a member takes.
     pub message_bytes_max: usize,
+    /// How much later than expected the server's ping may be before a member gives its connection up.
+    pub pong_timeout: Duration,
+    /// Members come back from another address than the one they had.
+    pub roams: bool,
     /// What members show when they connect.
     pub credentials: Option<Credentials>,
 }
@@ -97,6 +102,8 @@ impl Default for FleetOptions {
             receive_buffer_below: PUBLISHER_CONNECTIONS,
             message_bytes_max: 4 << 20,
             credentials: None,
+            pong_timeout: Duration::from_secs(10),
+            roams: false,
         }
     }
 }
@@ -232,7 +239,8 @@ enum Road {
 pub struct Fleet {
     common: Arc<Common>,
     faults: Faults,
-    url: String,
+    /// Where members connect to, and where publishers do.
+    urls: [String; 2],
     road: Road,
     options: FleetOptions,
     members: Vec<Client>,
@@ -243,6 +251,8 @@ pub struct Fleet {
     late_sub: u32,
     payload_bytes: usize,
     readers: JoinSet<()>,
+    /// See [`Fleet::sequences`].
+    sequences: Vec<Arc<AtomicU64>>,
     /// What had to be cut down, in words.
     pub clamped: Vec<String>,
 }
@@ -296,7 +306,7 @@ impl Fleet {
         let mut plan = plan.clone();
         let budget = Budget::plan(plan.topology.connections);
         plan.topology.connections = budget.connections.max(1);
-        let url = format!("ws://{address}/connection/websocket");
+        let url = url(address);
         Self { clamped: budget.clamped, ..Self::on(plan, faults, url, Road::Sockets(budget.sources), options) }
     }
 
@@ -342,7 +352,7 @@ impl Fleet {
         Self {
             common,
             faults,
-            url,
+            urls: [url.clone(), url],
             road,
             options,
             members: Vec::new(),
@@ -351,6 +361,7 @@ impl Fleet {
             late_sub: LATE_SUBSCRIPTIONS,
             payload_bytes,
             readers: JoinSet::new(),
+            sequences: Vec::new(),
             clamped: Vec::new(),
         }
     }
@@ -419,8 +430,7 @@ impl Fleet {
             self.late_sub += 1;
             self.ledger().record(Event::Subscription { sub, channel, bystander: false });
             let subscription = client.try_subscribe(channel_name(channel.into()), &SubscribeOptions::default())?;
-            let reader = subscriber::Subscriber::new(Arc::clone(&self.common), sub, channel, false);
-            self.readers.spawn(reader.run(subscription));
+            self.read(subscription, sub, channel, false);
         }
         Ok(())
     }
@@ -436,6 +446,13 @@ impl Fleet {
     /// Payloads are of this size from now on.
     pub fn set_payload_bytes(&mut self, bytes: usize) {
         self.payload_bytes = bytes;
+    }
+
+    /// For each subscription a number made of the publications it was given, in their order: two runs that delivered the
+    /// same have the same numbers.
+    #[must_use]
+    pub fn sequences(&self) -> Vec<u64> {
+        self.sequences.iter().map(|sequence| sequence.load(Relaxed)).collect()
     }
 
     /// Breaks of continuity so far, by the code that members saw.
@@ -493,13 +510,19 @@ impl Fleet {
         &self.members
     }
 
+    /// Members that connect from now on do so at `address`, where somebody passes on what they send; publishers do not.
+    pub fn through(&mut self, address: &str) {
+        self.urls[0] = url(address);
+    }
+
     fn config(&self, connection: u64) -> ClientConfig {
         let options = &self.options;
-        let mut config = ClientConfig::new(self.url.clone());
+        let mut config = ClientConfig::new(self.urls[usize::from(connection >= PUBLISHER_CONNECTIONS)].clone());
         config.request_timeout = options.request_timeout;
         config.connect_timeout = options.connect_timeout;
         config.reconnect_initial_delay = options.reconnect_initial_delay;
         config.reconnect_max_delay = options.reconnect_max_delay;
+        config.pong_timeout = options.pong_timeout;
         config.command_capacity = 65_536;
         config.pending_requests_max = 65_536;
         config.message_bytes_max = options.message_bytes_max;
@@ -525,7 +548,10 @@ impl Fleet {
                 let at = usize::try_from(connection).unwrap_or(0) % sources.len();
                 let buffer =
                     self.options.receive_buffer_bytes.filter(|_| connection < self.options.receive_buffer_below);
-                builder.connector(FaultyConnector::new(connection, self.faults.clone(), sources[at], buffer)).start()
+                let mut sources = sources.clone();
+                sources.rotate_left(at);
+                sources.truncate(if self.options.roams { sources.len() } else { 1 });
+                builder.connector(FaultyConnector::new(connection, self.faults.clone(), sources, buffer)).start()
             }
             Road::Memory(network) => {
                 builder.connector(MemoryConnector::new(connection, self.faults.clone(), network.clone())).start()
@@ -567,11 +593,7 @@ impl Fleet {
                 let channel_number = number(channel);
                 self.ledger().record(Event::Subscription { sub, channel: channel_number, bystander });
                 match client.try_subscribe(channel_name(channel), &SubscribeOptions::default()) {
-                    Ok(subscription) => {
-                        let reader =
-                            subscriber::Subscriber::new(Arc::clone(&self.common), sub, channel_number, bystander);
-                        self.readers.spawn(reader.run(subscription));
-                    }
+                    Ok(subscription) => self.read(subscription, sub, channel_number, bystander),
                     Err(error) => connected.errors.push(error.to_string()),
                 }
             }
@@ -591,6 +613,13 @@ impl Fleet {
         let lost = self.members.iter().filter(|client| !client.is_connected()).filter_map(Client::last_loss);
         connected.errors.extend(lost.take(5).map(|loss| loss.to_string()));
         connected
+    }
+
+    fn read(&mut self, subscription: Subscription, sub: u32, channel: u32, bystander: bool) {
+        let sequence = Arc::new(AtomicU64::new(0));
+        self.sequences.push(Arc::clone(&sequence));
+        let reader = subscriber::Subscriber::new(Arc::clone(&self.common), sub, channel, bystander, sequence);
+        self.readers.spawn(reader.run(subscription));
     }
 
     /// Connects the publishers, `connections` of them sharing the plan's publisher numbers. Those that gave up are replaced.
@@ -762,6 +791,10 @@ impl Fleet {
         let _late = tokio::time::timeout(limit, closing).await;
         self.readers.shutdown().await;
     }
+}
+
+fn url(address: &str) -> String {
+    format!("ws://{address}/connection/websocket")
 }
 
 /// At least one publisher for each channel: each channel has its sentinel.

@@ -10,7 +10,7 @@
 //! - [`monitor`]: what a process uses, from outside; [`live_bytes`]: what ours has allocated; [`trend`]: whether it grows; [`histogram`]: latencies
 //! - [`timeline`]: how a run went; [`mod@machine`]: where it did
 //! - [`threshold`], [`verdict`]: a number with its limit and source; held, broken or inconclusive
-//! - [`server`]: the server as a child; [`fleet`]: its clients; [`raw`]: a peer that hides nothing; [`budget`]: what the machine lets us have
+//! - [`server`]: the server as a child; [`proxy`]: a hop before it; [`fleet`]: its clients; [`raw`]: a peer that hides nothing; [`budget`]: what the machine lets us have
 //! - [`virtual_time`]: the same in one thread, where waiting costs nothing; [`explore`]: many short runs of it
 //! - [`mod@bench`]: what a connection and a delivery cost, beside a floor and peers
 //! - [`scenario`]: the claims; [`limits`]: where it ends; [`report`]: what came of them; [`progress`], [`cli`]: for whoever watches
@@ -31,6 +31,7 @@ pub mod monitor;
 pub mod oracle;
 pub mod payload;
 pub mod progress;
+pub mod proxy;
 pub mod raw;
 pub mod report;
 pub mod scenario;

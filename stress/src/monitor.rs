@@ -35,6 +35,38 @@ pub fn machine_cpu_seconds() -> procfs::ProcResult<f64> {
     Ok(busy as f64 / procfs::ticks_per_second() as f64)
 }
 
+/// The threads of a process.
+///
+/// # Errors
+/// When there is none.
+pub fn threads_of(pid: u32) -> procfs::ProcResult<Vec<i32>> {
+    let process = Process::new(i32::try_from(pid).unwrap_or(i32::MAX))?;
+    process.tasks()?.map(|task| Ok(task?.tid)).collect()
+}
+
+/// Bytes of private memory that a process may write to, used or not: what the kernel counts against `RLIMIT_DATA`.
+///
+/// # Errors
+/// When there is no such process.
+pub fn data_bytes(pid: u32) -> procfs::ProcResult<u64> {
+    let status = Process::new(i32::try_from(pid).unwrap_or(i32::MAX))?.status()?;
+    Ok(status.vmdata.unwrap_or(0) * 1024)
+}
+
+/// How often so far the kernel has dropped the beginning of a connection because a listener's queue was full.
+///
+/// # Errors
+/// When `/proc` does not show it.
+pub fn listen_drops() -> std::io::Result<u64> {
+    // Two lines for each kind: names, then values in the same order.
+    let text = std::fs::read_to_string("/proc/net/netstat")?;
+    let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
+    let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let mut columns = names.split_whitespace().zip(values.split_whitespace());
+    let drops = columns.find(|(name, _)| *name == "ListenDrops").and_then(|(_, value)| value.parse().ok());
+    drops.ok_or_else(|| std::io::Error::other("/proc/net/netstat does not tell of ListenDrops"))
+}
+
 /// What a process used at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sample {

@@ -105,8 +105,14 @@ pub struct Tally {
     pub unrecovered: u64,
     /// Breaks of continuity.
     pub breaks: u64,
+    /// Subscriptions that their subscribers ended.
+    #[serde(default)]
+    pub left: u64,
     /// Subscriptions now live.
     pub live: u64,
+    /// Channels with a live subscription.
+    #[serde(default)]
+    pub live_channels: u64,
 }
 
 /// Findings and evaluations under way.
@@ -224,6 +230,7 @@ impl Oracle {
                 subscription.broke(*at, *generation, *cause, &mut self.notes);
             }
             Event::Left { generation, sub, .. } => {
+                self.tally.left += 1;
                 let Some((subscription, channel)) = parties(&mut self.subscriptions, &mut self.channels, *sub) else {
                     return;
                 };
@@ -334,8 +341,14 @@ impl Oracle {
     /// Deliveries in numbers, so far.
     #[must_use]
     pub fn tally(&self) -> Tally {
-        let live = self.subscriptions.values().filter(|subscription| subscription.is_live()).count() as u64;
-        Tally { live, ..self.tally }
+        let mut tally = self.tally;
+        let mut channels = BTreeSet::new();
+        for subscription in self.subscriptions.values().filter(|subscription| subscription.is_live()) {
+            tally.live += 1;
+            channels.insert(subscription.channel);
+        }
+        tally.live_channels = channels.len() as u64;
+        tally
     }
 
     /// What was found. Complete only after a census.

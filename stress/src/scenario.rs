@@ -12,12 +12,18 @@ use crate::chance::Seed;
 use crate::report::Report;
 use crate::server::{Server, ServerConfig, find_binary};
 
+mod bandwidth;
+mod budget;
+mod campaign;
 mod cascading;
 mod churn;
 mod connections;
+mod controls;
+mod corrupted;
 mod day;
 mod descriptors;
 mod drops;
+mod endings;
 mod far_and_large;
 mod half_open;
 mod handshakes;
@@ -29,15 +35,21 @@ mod large_payloads;
 mod late_bytes;
 mod latency;
 pub mod planned;
+mod queue_overflow;
+mod reordering;
 mod retries;
+mod roaming;
 pub mod run;
 mod stage;
 mod stalled;
+mod stalled_writers;
+mod starved;
 pub mod stats;
 mod stopped;
 mod subscriptions;
 mod sustained;
 mod truncated;
+mod unreachable;
 
 /// What the user asked for.
 #[derive(Clone, Debug)]
@@ -158,6 +170,19 @@ pub fn all() -> Vec<Box<dyn Scenario>> {
         Box::new(late_bytes::LateBytes),
         Box::new(retries::Retries),
         Box::new(idle::IdleTimeouts),
+        Box::new(unreachable::Unreachable::new(unreachable::How::Refused)),
+        Box::new(unreachable::Unreachable::new(unreachable::How::Dropped)),
+        Box::new(queue_overflow::QueueOverflow),
+        Box::new(endings::Endings),
+        Box::new(stalled_writers::StalledWriters),
+        Box::new(bandwidth::Bandwidth),
+        Box::new(reordering::Reordering),
+        Box::new(corrupted::Corrupted),
+        Box::new(roaming::Roaming),
+        Box::new(starved::Starved),
+        Box::new(budget::Budget),
+        Box::new(controls::Controls),
+        Box::new(campaign::Campaign),
         Box::new(sustained::Sustained),
         Box::new(day::Day::new()),
         Box::new(day::Day::payload_only()),

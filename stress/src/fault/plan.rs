@@ -477,7 +477,7 @@ pub struct Latency {
 }
 
 /// Where in a frame a bit is flipped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Corruption {
     /// The length field.

@@ -8,8 +8,8 @@
 //!    then the end. The peer sees a reset.
 //! 4. A FIN lets everything before it arrive. What is left of a stream whose owner has dropped it arrives too,
 //!    unless the owner left input unread: then the kernel would send a reset, and so do we.
-//! 5. Half-open: both ways pend and nobody is woken. The first write after a FIN that came from outside
-//!    succeeds: written is not received.
+//! 5. Half-open: both ways pend and nobody is woken; that the owner has dropped it does not get through either, before it is
+//!    healed. The first write after a FIN that came from outside succeeds: written is not received.
 //! 6. Queues are bounded, and a full one stops reading, so that the kernel's buffers fill and the peer feels it.
 //! 7. Without faults the stream underneath is polled directly: the same bytes in the same calls.
 //!
@@ -240,12 +240,14 @@ impl<S: Carrier> Drop for FaultyStream<S> {
         parts.faults.forget(&parts.link);
         let (Some(machine), Some(inner)) = (&mut parts.machine, &mut parts.inner) else { return };
         let now = Instant::now();
+        // Law 5: over a link that carries nothing the peer does not hear of it.
+        let carries = machine.outgoing.carries();
         // Law 4: unread input.
-        if matches!(machine.incoming.lane.front(now), Front::Bytes(_)) {
+        if carries && matches!(machine.incoming.lane.front(now), Front::Bytes(_)) {
             inner.reset_on_drop();
             return;
         }
-        if machine.outgoing.lane.is_empty() && !machine.discards {
+        if carries && machine.outgoing.lane.is_empty() && !machine.discards {
             return;
         }
         // A FIN follows what is still in the line, also if the owner has not asked for it: a kernel closes what is dropped.
@@ -410,7 +412,8 @@ impl<S: Carrier> Parts<S> {
                     return;
                 }
                 Front::Bytes(bytes) => bytes.len(),
-                Front::Blow(_) => 0,
+                Front::Blow(_) if machine.outgoing.carries() => 0,
+                Front::Blow(_) => return,
             };
             if ready > 0 {
                 let Some(count) = machine.outgoing.allow(now, ready, &mut machine.wake_at) else { return };

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use pubsub_client::{Connector, Target, TcpConnector};
 use tokio::net::TcpStream;
@@ -15,15 +16,22 @@ pub struct FaultyConnector {
     connection: u64,
     faults: Faults,
     inner: TcpConnector,
+    /// By turns, one for each attempt.
+    sources: Arc<[IpAddr]>,
 }
 
 impl FaultyConnector {
-    /// For member number `connection`, from the address `source`.
+    /// For member number `connection`, from each of `sources` by turns.
     #[must_use]
-    pub fn new(connection: u64, faults: Faults, source: IpAddr, receive_buffer_bytes: Option<u32>) -> Self {
-        let mut inner = TcpConnector::default().source(source);
+    pub fn new(
+        connection: u64,
+        faults: Faults,
+        sources: impl Into<Arc<[IpAddr]>>,
+        receive_buffer_bytes: Option<u32>,
+    ) -> Self {
+        let mut inner = TcpConnector::default();
         inner.receive_buffer_bytes = receive_buffer_bytes;
-        Self { connection, faults, inner }
+        Self { connection, faults, inner, sources: sources.into() }
     }
 }
 
@@ -32,7 +40,9 @@ impl Connector for FaultyConnector {
 
     async fn connect(&self, target: &Target, attempt: u64) -> io::Result<Self::Stream> {
         self.faults.connect(self.connection).await?;
-        let stream = self.inner.connect(target, attempt).await?;
+        let turn = usize::try_from(attempt).unwrap_or(0) % self.sources.len().max(1);
+        let inner = self.sources.get(turn).map_or(self.inner.clone(), |&source| self.inner.clone().source(source));
+        let stream = inner.connect(target, attempt).await?;
         Ok(self.faults.stream(self.connection, stream))
     }
 }

@@ -1,12 +1,14 @@
 //! A reader of one subscription: writes down what it is told, and judges nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use pubsub_client::{Event as News, Publication, Recovery, Subscribed, Subscription};
 
 use super::{Breaks, Common, lock};
+use crate::chance::Seed;
 use crate::ledger::{Cause, Event, Place};
 use crate::oracle::Law;
 use crate::payload::Verified;
@@ -22,12 +24,14 @@ pub(super) struct Subscriber {
     live: bool,
     reached: bool,
     broke_at: Option<Duration>,
+    /// Of all it was given, in order.
+    sequence: Arc<AtomicU64>,
 }
 
 impl Subscriber {
-    pub(super) fn new(common: Arc<Common>, sub: u32, channel: u32, bystander: bool) -> Self {
+    pub(super) fn new(common: Arc<Common>, sub: u32, channel: u32, bystander: bool, sequence: Arc<AtomicU64>) -> Self {
         let (generation, place, broke_at) = (0, None, None);
-        Self { common, sub, channel, bystander, generation, place, live: false, reached: false, broke_at }
+        Self { common, sub, channel, bystander, generation, place, live: false, reached: false, broke_at, sequence }
     }
 
     pub(super) async fn run(mut self, mut subscription: Subscription) {
@@ -95,6 +99,10 @@ impl Subscriber {
             lock(&self.common.latencies[usize::from(self.bystander)]).record(header.due, header.sent, at);
         }
         let content = header.map(|header| header.id);
+        let told = content.map_or(0, |id| (u64::from(id.publisher) << 40) ^ id.n);
+        let before = self.sequence.load(Relaxed);
+        // Nobody else writes it.
+        self.sequence.store(Seed(before).value(told, "sequence", publication.offset), Relaxed);
         let (sub, generation, channel, offset) = (self.sub, self.generation, self.channel, publication.offset);
         let mut ledger = self.common.ledger();
         let epoch = (!publication.epoch.is_empty()).then(|| ledger.epoch(&publication.epoch));

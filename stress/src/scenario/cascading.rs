@@ -19,7 +19,7 @@ use crate::report::Report;
 use crate::server::ServerConfig;
 use crate::threshold::Threshold;
 
-const ISSUE: &str = "issue 4, scenario 6";
+const PLAN: &str = "plan, scenario 6";
 const MEMBERS_EACH: u64 = 10;
 const RATE_EACH: f64 = 5.0;
 /// How long the network is down at full size. Small runs have less time.
@@ -106,12 +106,12 @@ impl CascadingFailures {
         let source = "twice the longest first back-off";
         run.threshold(Threshold::at_most("breaker opened after", 400.0, "ms", source).measured(opened_ms));
         let closed = f64::from(u8::from(breaker.state() == BreakerState::Closed));
-        run.threshold(Threshold::exactly("breaker closed in the end", 1.0, "", ISSUE).measured(closed));
+        run.threshold(Threshold::exactly("breaker closed in the end", 1.0, "", PLAN).measured(closed));
         let back = recoveries.service();
         run.threshold(
-            Threshold::exactly("cut and back", failed.len() as f64, "clients", ISSUE).measured(back.count as f64),
+            Threshold::exactly("cut and back", failed.len() as f64, "clients", PLAN).measured(back.count as f64),
         );
-        run.threshold(Threshold::at_most("back after it was up, longest", 5_000.0, "ms", ISSUE).measured(back.max));
+        run.threshold(Threshold::at_most("back after it was up, longest", 5_000.0, "ms", PLAN).measured(back.max));
         let soonest = back_at_the_latest(settings, &FleetOptions::default()).as_secs_f64() * 1_000.0;
         let source = "one open time until the probe, half of one to follow it, twice the jitter";
         run.threshold(
@@ -121,7 +121,7 @@ impl CascadingFailures {
             let (phase, baseline) = (phase.response(), baseline.response());
             let Quantiles { p99, .. } = phase;
             let name = format!("p99 of the healthy {name}, by their p99 before");
-            let threshold = Threshold::at_most(&name, 2.0, "times", ISSUE).measured(p99 / baseline.p99);
+            let threshold = Threshold::at_most(&name, 2.0, "times", PLAN).measured(p99 / baseline.p99);
             run.threshold(if context.scale < LATENCY_SCALE_MIN { threshold.goal() } else { threshold });
         }
         let probes = states.iter().filter(|(_, state)| *state == BreakerState::HalfOpen).count();

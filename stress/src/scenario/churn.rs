@@ -14,7 +14,7 @@ use crate::report::Report;
 use crate::server::ServerConfig;
 use crate::threshold::Threshold;
 
-const ISSUE: &str = "issue 4, scenario 11";
+const PLAN: &str = "plan, scenario 11";
 const MEMBERS: u64 = 100;
 const CHANNELS: u64 = 10;
 const PAYLOAD_BYTES: usize = 100_000;
@@ -93,11 +93,11 @@ impl Churn {
         stage.rest(Duration::from_secs(30), MEMBERS, stay).await?;
         let live = stage.fleet.live();
         let run = &mut stage.run;
-        run.threshold(Threshold::exactly("subscriptions in the end", stay as f64, "", ISSUE).measured(live as f64));
+        run.threshold(Threshold::exactly("subscriptions in the end", stay as f64, "", PLAN).measured(live as f64));
         let grown = (end / half - 1.0) * 100.0;
         if steps >= 100 {
             run.threshold(
-                Threshold::at_most("server's memory, growth in the second half", 15.0, "%", ISSUE).measured(grown),
+                Threshold::at_most("server's memory, growth in the second half", 15.0, "%", PLAN).measured(grown),
             );
         } else {
             run.doubt("too few publications to fill the histories: growth was not judged");

@@ -53,13 +53,13 @@ impl Descriptors {
         let pid = i32::try_from(stage.server().pid()).ok().and_then(Pid::from_raw);
         let whole = getrlimit(Resource::Nofile);
         let mut limit = getrlimit(Resource::Nofile);
-        limit.current = Some(stage.descriptors_now()? + ROOM);
+        limit.current = Some(stage.sample()?.descriptors + ROOM);
         prlimit(pid, Resource::Nofile, limit)?;
         stage.progress.phase("the others knock", connections - inside);
-        let cpu = stage.cpu_seconds()?;
+        let cpu = stage.sample()?.cpu_seconds;
         let fleet = &mut stage.fleet;
         let knocking = fleet.connect(inside..connections, EXHAUSTED_FOR, |_| false, |_| {}).await;
-        let busy = (stage.cpu_seconds()? - cpu) / EXHAUSTED_FOR.as_secs_f64();
+        let busy = (stage.sample()?.cpu_seconds - cpu) / EXHAUSTED_FOR.as_secs_f64();
         stage.publish("publish to those inside", 600, 200.0, 1).await;
         let kept_out = connections - inside - knocking.subscribed;
         prlimit(pid, Resource::Nofile, whole)?;

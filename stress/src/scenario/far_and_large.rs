@@ -13,7 +13,7 @@ use crate::report::Report;
 use crate::server::ServerConfig;
 use crate::threshold::Threshold;
 
-const ISSUE: &str = "issue 4, scenario 10";
+const PLAN: &str = "plan, scenario 10";
 const MEMBERS: u64 = 100;
 const DELAY: Duration = Duration::from_millis(500);
 const PAYLOAD_BYTES: usize = 100_000;
@@ -56,15 +56,15 @@ impl FarAndLarge {
         let delivery = stage.fleet.latencies().response();
         let run = &mut stage.run;
         run.threshold(
-            Threshold::exactly("members in force", members as f64, "", ISSUE).measured(connected.subscribed as f64),
+            Threshold::exactly("members in force", members as f64, "", PLAN).measured(connected.subscribed as f64),
         );
         // Out from the publisher and in to the subscriber.
         let travel = 2.0 * DELAY.as_secs_f64() * 1_000.0;
         run.threshold(
-            Threshold::at_least("delivery, median (the delay is real)", travel, "ms", ISSUE).measured(delivery.p50),
+            Threshold::at_least("delivery, median (the delay is real)", travel, "ms", PLAN).measured(delivery.p50),
         );
         run.threshold(
-            Threshold::at_most("delivery, p99: the link and a second", travel + 1_000.0, "ms", ISSUE)
+            Threshold::at_most("delivery, p99: the link and a second", travel + 1_000.0, "ms", PLAN)
                 .measured(delivery.p99),
         );
         if let Some(server) = resources.get("server") {

@@ -16,7 +16,7 @@ use crate::report::Report;
 use crate::server::ServerConfig;
 use crate::threshold::Threshold;
 
-const ISSUE: &str = "issue 4, scenario 9";
+const PLAN: &str = "plan, scenario 9";
 const PUBLISHERS: u64 = 2;
 /// Members of one channel: each publication is so many deliveries.
 const MEMBERS_EACH: u64 = 100;
@@ -111,19 +111,19 @@ impl ThunderingHerd {
         let tally = stage.fleet.ledger().tally();
         let run = &mut stage.run;
         let returned = recoveries.service();
-        run.threshold(Threshold::exactly("came back", back as f64, "clients", ISSUE).measured(returned.count as f64));
-        run.threshold(Threshold::at_most("back, longest", 5_000.0, "ms", ISSUE).measured(returned.max));
-        run.threshold(Threshold::at_most("back, p99 (goal)", 1_000.0, "ms", ISSUE).goal().measured(returned.p99));
+        run.threshold(Threshold::exactly("came back", back as f64, "clients", PLAN).measured(returned.count as f64));
+        run.threshold(Threshold::at_most("back, longest", 5_000.0, "ms", PLAN).measured(returned.max));
+        run.threshold(Threshold::at_most("back, p99 (goal)", 1_000.0, "ms", PLAN).goal().measured(returned.p99));
         let (recovered, unrecovered) = match self.blow {
             Blow::Half | Blow::All => (back, 0),
             Blow::Kill | Blow::Restart => (0, back),
         };
         run.threshold(
-            Threshold::exactly("told that they recovered", recovered as f64, "clients", ISSUE)
+            Threshold::exactly("told that they recovered", recovered as f64, "clients", PLAN)
                 .measured(tally.recoveries as f64),
         );
         run.threshold(
-            Threshold::exactly("told that they cannot", unrecovered as f64, "clients", ISSUE)
+            Threshold::exactly("told that they cannot", unrecovered as f64, "clients", PLAN)
                 .measured(tally.unrecovered as f64),
         );
         run.number("publishes_of_unknown_outcome", tally.unknown as f64);
@@ -199,13 +199,13 @@ impl ThunderingHerd {
         let run = &mut stage.run;
         anyhow::ensure!(all_gone, "the server is gone, and some of its clients have not noticed");
         run.threshold(
-            Threshold::exactly("acknowledged before the end, and delivered", due as f64, "deliveries", ISSUE)
+            Threshold::exactly("acknowledged before the end, and delivered", due as f64, "deliveries", PLAN)
                 .measured(delivered as f64),
         );
         let code = ended.code().map_or(f64::NAN, f64::from);
         run.threshold(Threshold::exactly("exit code of the server", 0.0, "", "fault model, F20").measured(code));
         let told = breaks.get(&SHUTDOWN).copied().unwrap_or_default();
-        run.threshold(Threshold::exactly("told 3001", members as f64, "clients", ISSUE).measured(told.count as f64));
+        run.threshold(Threshold::exactly("told 3001", members as f64, "clients", PLAN).measured(told.count as f64));
         let spread = told.last.saturating_sub(told.first).as_secs_f64() * 1_000.0;
         // A hundredth of the members are closed in the first and last hundredth of it: nearly all of it is used.
         let threshold = Threshold::at_least(

@@ -13,7 +13,7 @@ use crate::report::Report;
 use crate::server::ServerConfig;
 use crate::threshold::Threshold;
 
-const ISSUE: &str = "issue 4, scenario 4";
+const PLAN: &str = "plan, scenario 4";
 const MIN: Duration = Duration::from_millis(50);
 const MAX: Duration = Duration::from_millis(500);
 const RATE: f64 = 100.0;
@@ -60,14 +60,14 @@ impl Jitter {
         let delivery = stage.fleet.latencies().response();
         let run = &mut stage.run;
         run.threshold(
-            Threshold::exactly("members in force", connections as f64, "", ISSUE).measured(connected.subscribed as f64),
+            Threshold::exactly("members in force", connections as f64, "", PLAN).measured(connected.subscribed as f64),
         );
         run.threshold(
-            Threshold::at_least("spread of delivery, p90 less p50", 100.0, "ms", ISSUE)
+            Threshold::at_least("spread of delivery, p90 less p50", 100.0, "ms", PLAN)
                 .measured(delivery.p90 - delivery.p50),
         );
         // The longest spike of all, and as much again for those behind it: order is kept by waiting.
-        run.threshold(Threshold::at_most("delivery, longest", 1_600.0, "ms", ISSUE).measured(delivery.max));
+        run.threshold(Threshold::at_most("delivery, longest", 1_600.0, "ms", PLAN).measured(delivery.max));
         let report = stage.verdict(&UNBROKEN).await;
         drop(guards);
         report

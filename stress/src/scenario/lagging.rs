@@ -13,7 +13,7 @@ use crate::report::Report;
 use crate::server::ServerConfig;
 use crate::threshold::Threshold;
 
-const ISSUE: &str = "issue 4, scenario 7";
+const PLAN: &str = "plan, scenario 7";
 const LAGGING: u64 = 100;
 const HEALTHY: u64 = 10;
 /// What may wait for one connection.
@@ -84,18 +84,17 @@ impl Lagging {
 
         let run = &mut stage.run;
         run.threshold(
-            Threshold::exactly("cut as slow (3008), by the server", lagging as f64, "connections", ISSUE)
-                .measured(slow),
+            Threshold::exactly("cut as slow (3008), by the server", lagging as f64, "connections", PLAN).measured(slow),
         );
         run.threshold(
-            Threshold::exactly("healthy ones had all of it meanwhile", 1.0, "", ISSUE)
+            Threshold::exactly("healthy ones had all of it meanwhile", 1.0, "", PLAN)
                 .measured(f64::from(u8::from(healthy))),
         );
         // Frames are shared, so the bound is generous: as if nothing were.
         let history = publications as f64 * (payload_bytes + 300) as f64;
         let bound = history + (lagging * QUEUE_BYTES) as f64;
         run.threshold(
-            Threshold::at_most("server's memory by history and queues, all lagging", 1.5, "times", ISSUE)
+            Threshold::at_most("server's memory by history and queues, all lagging", 1.5, "times", PLAN)
                 .measured((busy - idle) / bound),
         );
         let recoveries = stage.fleet.recoveries();

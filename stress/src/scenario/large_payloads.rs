@@ -14,7 +14,7 @@ use crate::report::Report;
 use crate::server::ServerConfig;
 use crate::threshold::Threshold;
 
-const ISSUE: &str = "issue 4, scenario 8";
+const PLAN: &str = "plan, scenario 8";
 const MEMBERS: u64 = 100;
 const SIZES: [usize; 3] = [100_000, 500_000, 1_000_000];
 /// What the server is told to accept (`websocket.message_size_limit`), in a full run and in a small one.
@@ -95,11 +95,11 @@ impl LargePayloads {
         run.number("configured_limit_bytes", limit);
         run.number("largest_accepted_bytes", accepted as f64);
         run.threshold(
-            Threshold::at_most("largest payload accepted, by the configured limit", 1.0, "times", ISSUE)
+            Threshold::at_most("largest payload accepted, by the configured limit", 1.0, "times", PLAN)
                 .measured(accepted as f64 / limit),
         );
         run.threshold(
-            Threshold::at_most("smallest payload refused, by the configured limit", 2.0, "times", ISSUE)
+            Threshold::at_most("smallest payload refused, by the configured limit", 2.0, "times", PLAN)
                 .measured(refused.map_or(f64::NAN, |refused| refused as f64 / limit)),
         );
         if let Some(server) = resources.get("server") {

@@ -25,7 +25,7 @@ const ANSWERS_LOST: f64 = 0.3;
 const GIVEN_UP: f64 = 0.2;
 /// Tries of one publish.
 const TRIES_MAX: u32 = 20;
-/// A channel of nobody's ledger, in which the same is done without keys.
+/// In which the same is done without keys.
 const CONTROL: &str = "control";
 
 /// The answer to a publish is lost, and it is sent again.
@@ -73,7 +73,7 @@ impl Retries {
             stage.fleet.publication_done(id, outcome);
             stage.progress.at(n);
         }
-        let doubled = control(&address, publications / 10, context.seed.chance(0, "control")).await?;
+        let doubled = control(context, publications / 10).await?;
         stage.rest(Duration::from_secs(30), connections, connections).await?;
 
         let tally = stage.fleet.ledger().tally();
@@ -129,11 +129,13 @@ async fn lose(address: &str, params: &Value, answered: bool) -> std::io::Result<
     Ok(())
 }
 
-/// The same without keys: how many publications are in the channel beyond those meant.
-async fn control(address: &str, publications: u64, mut chance: Chance) -> anyhow::Result<u64> {
+/// The same without keys, on a server of its own: how many publications are in the channel beyond those meant.
+async fn control(context: &Context, publications: u64) -> anyhow::Result<u64> {
+    let subject = context.subject(ServerConfig::default()).await?;
+    let mut chance = context.seed.chance(0, "control");
     for n in 0..publications {
-        publish(address, &json!({ "channel": CONTROL, "data": n }), &mut chance).await?;
+        publish(subject.address(), &json!({ "channel": CONTROL, "data": n }), &mut chance).await?;
     }
-    let history = http::call(address, "history", &json!({ "channel": CONTROL, "limit": 0 })).await?;
+    let history = http::call(subject.address(), "history", &json!({ "channel": CONTROL, "limit": 0 })).await?;
     Ok(history["offset"].as_u64().unwrap_or(0).saturating_sub(publications))
 }

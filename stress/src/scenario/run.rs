@@ -14,12 +14,14 @@ use crate::oracle::{Class, Judgement, Law, Tally};
 use crate::progress::Progress;
 use crate::report::{FaultReport, LatencyReport, Plot, Report, Violation};
 use crate::scenario::{Context, Scenario, Subject};
-use crate::threshold::Threshold;
+use crate::threshold::{Side, Threshold};
 use crate::timeline::Timeline;
 use crate::verdict::Verdict;
 
 /// A load of which less was offered proves nothing.
 const OFFERED_MIN: f64 = 0.99;
+/// From this size on times are judged.
+const FULL_ENOUGH: f64 = 0.5;
 /// Cores that others may use before latencies are doubted.
 const OTHER_CORES_MAX: f64 = 0.3;
 /// How often processes are looked at.
@@ -30,6 +32,8 @@ const SAMPLE_EVERY: std::time::Duration = std::time::Duration::from_millis(250);
 pub struct Run {
     report: Report,
     began: Instant,
+    /// Whether times are judged, or only shown.
+    judges_times: bool,
 }
 
 impl Run {
@@ -93,11 +97,14 @@ impl Run {
             numbers: BTreeMap::new(),
             replay: context.replay_line(scenario.name()),
         };
-        Self { report, began: Instant::now() }
+        Self { report, began: Instant::now(), judges_times: context.scale >= FULL_ENOUGH }
     }
 
-    /// Something was measured against a limit.
+    /// Something was measured against a limit. A small run, on whatever machine and beside whatever else, judges what was said,
+    /// delivered and counted; how fast that was it only shows.
     pub fn threshold(&mut self, threshold: Threshold) {
+        let is_time = threshold.side == Side::AtMost && matches!(threshold.unit.as_str(), "s" | "ms" | "cores");
+        let threshold = if is_time && !self.judges_times { threshold.goal() } else { threshold };
         self.report.thresholds.push(threshold);
     }
 

@@ -5,18 +5,20 @@
 //! holds then is a leak.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::run::{Run, Watch};
-use super::{Context, Scenario, Subject, stats};
+use super::stats::{self, Counts, Expected};
+use super::{Context, Scenario, Subject};
 use crate::chance::Seed;
 use crate::fault::Faults;
 use crate::fault::plan::Plan;
 use crate::fleet::{Connected, Fleet, FleetOptions, Offered};
-use crate::monitor::{ResourceMonitor, ResourceReport};
+use crate::monitor::{ResourceMonitor, ResourceReport, Sample};
 use crate::oracle::Law;
 use crate::progress::Progress;
 use crate::raw::RawPeer;
@@ -26,8 +28,11 @@ use crate::threshold::Threshold;
 
 /// How long everybody may take to connect and subscribe, or the server to notice that all have gone.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long after the last one has left a descriptor may still be open.
+const LEAK: &str = "fault model, I15";
+/// How long after the last one has left a descriptor may still be open, or memory not be given back.
 const GONE_MAX: Duration = Duration::from_secs(5);
+/// What the server may hold on to when all have gone: tables that have grown, and what the allocator keeps at hand.
+const KEPT_BYTES_MAX: f64 = 32.0 * 1_048_576.0;
 
 /// See the module.
 pub(super) struct Stage {
@@ -37,16 +42,50 @@ pub(super) struct Stage {
     pub(super) faults: Faults,
     pub(super) fleet: Fleet,
     watch: Option<Watch>,
-    memory: ResourceMonitor,
-    /// Descriptors before the first member came.
-    descriptors: u64,
+    /// Of the server, if it is a child of ours.
+    memory: Option<ResourceMonitor>,
+    /// What the server used and had counted before the first member came.
+    before: Before,
     publishers: u64,
     worst: Option<Offered>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Before {
+    sample: Sample,
+    counts: Counts,
+    /// The server has been started again since: its counters began anew.
+    is_past: bool,
 }
 
 impl Stage {
     /// Starts the server, with the plan's history in all its channels.
     pub(super) async fn set(
+        context: &Context,
+        scenario: &dyn Scenario,
+        plan: Plan,
+        config: ServerConfig,
+        options: FleetOptions,
+    ) -> anyhow::Result<Self> {
+        let name = scenario.name();
+        anyhow::ensure!(
+            context.target.is_none(),
+            "{name} needs a server with settings of its own: run it without --target"
+        );
+        Self::build(context, scenario, plan, config, options).await
+    }
+
+    /// The same where the settings do not matter: a server that runs already will do.
+    pub(super) async fn set_anywhere(
+        context: &Context,
+        scenario: &dyn Scenario,
+        plan: Plan,
+        options: FleetOptions,
+    ) -> anyhow::Result<Self> {
+        Self::build(context, scenario, plan, ServerConfig::default(), options).await
+    }
+
+    async fn build(
         context: &Context,
         scenario: &dyn Scenario,
         plan: Plan,
@@ -60,19 +99,15 @@ impl Stage {
         let config = config
             .with("channel.without_namespace.history_size", topology.history_size)
             .with("channel.without_namespace.history_ttl", history_ttl);
-        let name = scenario.name();
-        anyhow::ensure!(
-            context.target.is_none(),
-            "{name} needs a server with settings of its own: run it without --target"
-        );
         let subject = context.subject(config).await?;
         warm_up(subject.address(), context.seed).await?;
         let watch = Some(Watch::begin(&subject));
-        let mut memory = ResourceMonitor::of(child(&subject)?.pid())?;
-        let descriptors = memory.sample()?.descriptors;
+        let mut memory = subject.server().map(|server| ResourceMonitor::of(server.pid())).transpose()?;
+        let sample = memory.as_mut().map(ResourceMonitor::sample).transpose()?.unwrap_or_default();
+        let before = Before { sample, counts: Counts::read(subject.address()).await?, is_past: false };
         let faults = Faults::new(&plan);
         let fleet = Fleet::new(&plan, faults.clone(), subject.address(), options);
-        Ok(Self { run, progress, subject, faults, fleet, watch, memory, descriptors, publishers: 0, worst: None })
+        Ok(Self { run, progress, subject, faults, fleet, watch, memory, before, publishers: 0, worst: None })
     }
 
     /// The server: a child of ours.
@@ -82,7 +117,8 @@ impl Stage {
 
     /// The server is another process now.
     pub(super) fn look_again(&mut self) -> anyhow::Result<()> {
-        self.memory = ResourceMonitor::of(self.server().pid())?;
+        self.memory = Some(ResourceMonitor::of(self.server().pid())?);
+        self.before.is_past = true;
         Ok(())
     }
 
@@ -98,14 +134,25 @@ impl Stage {
         is_bystander: impl Fn(u64) -> bool,
     ) -> anyhow::Result<Connected> {
         let connections = self.fleet.plan().topology.connections;
-        self.progress.phase("connect and subscribe", connections);
+        let connected = self.members("connect and subscribe", 0..connections, is_bystander).await;
+        self.publishers(publishers).await?;
+        Ok(connected)
+    }
+
+    /// Connects some of the members.
+    pub(super) async fn members(
+        &mut self,
+        phase: &str,
+        members: Range<u64>,
+        is_bystander: impl Fn(u64) -> bool,
+    ) -> Connected {
+        self.progress.phase(phase, members.end - members.start);
         let progress = self.progress.clone();
-        let connected = self.fleet.connect(0..connections, PATIENCE, is_bystander, |n| progress.at(n)).await;
+        let connected = self.fleet.connect(members, PATIENCE, is_bystander, |n| progress.at(n)).await;
         for error in &connected.errors {
             self.run.doubt(format!("while connecting: {error}"));
         }
-        self.publishers(publishers).await?;
-        Ok(connected)
+        connected
     }
 
     /// Connects so many publishers, where the members come otherwise than all at once.
@@ -115,9 +162,9 @@ impl Stage {
         Ok(())
     }
 
-    /// Descriptors that the server has open now.
-    pub(super) fn descriptors_now(&mut self) -> anyhow::Result<u64> {
-        Ok(self.memory.sample()?.descriptors)
+    /// What the server uses now. All zero where it is not a child of ours.
+    pub(super) fn sample(&mut self) -> anyhow::Result<Sample> {
+        Ok(self.memory.as_mut().map(ResourceMonitor::sample).transpose()?.unwrap_or_default())
     }
 
     /// Publishes; what was offered counts for the verdict.
@@ -138,12 +185,7 @@ impl Stage {
 
     /// Bytes resident in the server now.
     pub(super) fn resident(&mut self) -> anyhow::Result<f64> {
-        Ok(self.memory.sample()?.resident_bytes as f64)
-    }
-
-    /// Processor seconds that the server has used.
-    pub(super) fn cpu_seconds(&mut self) -> anyhow::Result<f64> {
-        Ok(self.memory.sample()?.cpu_seconds)
+        Ok(self.sample()?.resident_bytes as f64)
     }
 
     /// The quiet point: `subscriptions` of `connections` members (publishers not counted) have everything, the server's
@@ -159,7 +201,9 @@ impl Stage {
             self.run.doubt("not everybody had reached the end of its channel when the time was up");
         }
         let address = self.address().to_owned();
-        stats::compare(&self.fleet, &address, connections + self.publishers, subscriptions).await?;
+        let before = (!self.before.is_past).then_some(self.before.counts);
+        let expected = Expected { clients: connections + self.publishers, subscriptions, before };
+        stats::compare(&self.fleet, &address, expected).await?;
         self.fleet.census(&address, 200).await?;
         let Some(watch) = self.watch.take() else { return Ok(BTreeMap::new()) };
         Ok(watch.finish(&mut self.run).await)
@@ -171,35 +215,73 @@ impl Stage {
             self.run.offered(offered);
         }
         self.run.latencies("delivery", &self.fleet.latencies());
-        self.run.faults(&self.faults);
         self.run.timeline(&self.fleet, &self.progress);
         self.run.judge(&self.fleet, laws);
         for (code, breaks) in self.fleet.breaks() {
             self.run.number(&format!("breaks_with_code_{code}"), breaks.count as f64);
         }
         self.progress.phase("leave", 1);
-        let Self { mut run, progress, subject, fleet, mut memory, descriptors: before, .. } = self;
+        self.leave().await
+    }
+
+    /// Everybody leaves, histories are removed, and what the server holds on to then is a leak (I15).
+    async fn leave(self) -> anyhow::Result<Report> {
+        let Self { mut run, progress, subject, faults, fleet, mut memory, before, .. } = self;
+        let channels = fleet.plan().topology.channels;
         fleet.close(Duration::from_secs(10)).await;
+        // Not before: some faults wait for the close.
+        run.faults(&faults);
+        let address = subject.address();
+        stats::forget_histories(address, channels).await?;
+        let then = if before.is_past { Counts::default() } else { before.counts };
         let deadline = Instant::now() + GONE_MAX;
-        let mut after = memory.sample()?;
-        while after.descriptors > before && Instant::now() < deadline {
+        let (mut after, mut counts);
+        loop {
+            after = memory.as_mut().map(ResourceMonitor::sample).transpose()?;
+            counts = Counts::read(address).await?;
+            let descriptors = after.is_none_or(|after| after.descriptors <= before.sample.descriptors);
+            let kept = after.is_none_or(|after| kept_bytes(after, before.sample) <= KEPT_BYTES_MAX);
+            let gone = counts.connections <= then.connections && counts.channels <= then.channels;
+            if (descriptors && kept && gone && counts.queued == 0.0) || Instant::now() > deadline {
+                break;
+            }
             tokio::time::sleep(Duration::from_millis(20)).await;
-            after = memory.sample()?;
         }
-        let left = after.descriptors.saturating_sub(before);
-        run.threshold(
-            Threshold::at_most("server's descriptors left when all have gone", 0.0, "", "fault model, I15")
-                .measured(left as f64),
-        );
-        run.number("server_mib_when_all_have_gone", after.resident_bytes as f64 / f64::from(1 << 20));
-        if run.has_failed() {
-            let log = child(&subject)?.log();
+        let descriptors = after.map_or(0, |after| after.descriptors.saturating_sub(before.sample.descriptors));
+        let left = [
+            ("connections", counts.connections - then.connections),
+            ("subscriptions", counts.subscriptions - then.subscriptions),
+            ("channels", counts.channels - then.channels),
+            ("bytes and messages that wait", counts.queued),
+            ("descriptors", descriptors as f64),
+        ];
+        for (what, count) in left.iter().filter(|(_, count)| *count != 0.0) {
+            run.doubt(format!("when all had gone, the server still had {what}: {count}"));
+        }
+        let name = "connections, subscriptions, channels, queues and descriptors left when all have gone";
+        let sum = left.iter().map(|(_, count)| count).sum();
+        run.threshold(Threshold::at_most(name, 0.0, "", LEAK).measured(sum));
+        if let Some(after) = after {
+            let mib = |bytes: f64| bytes / f64::from(1 << 20);
+            let name = "server's memory when all have gone, above that before they came";
+            let kept = mib(kept_bytes(after, before.sample));
+            run.threshold(Threshold::at_most(name, mib(KEPT_BYTES_MAX), "MiB", LEAK).measured(kept));
+        }
+        if run.has_failed()
+            && let Some(server) = subject.server()
+        {
+            let log = server.log();
             let serious = log.iter().filter(|line| line.contains("WARN") || line.contains("ERROR"));
             serious.rev().take(5).for_each(|line| run.doubt(format!("the server's log: {line}")));
         }
         progress.finish();
         Ok(run.finish())
     }
+}
+
+/// How much more is resident than before.
+fn kept_bytes(after: Sample, before: Sample) -> f64 {
+    after.resident_bytes.saturating_sub(before.resident_bytes) as f64
 }
 
 /// Starts the server again, on the port it had.
@@ -209,12 +291,9 @@ pub(super) async fn restart(subject: &mut Subject) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn child(subject: &Subject) -> anyhow::Result<&Server> {
-    subject.server().ok_or_else(|| anyhow::anyhow!("the server is not a child of ours"))
-}
-
 /// A few connections that come and go: what the server opens with its first ones belongs to it, and is no leak.
 async fn warm_up(address: &str, seed: Seed) -> anyhow::Result<()> {
+    let others = stats::metric(address, "pubsub_connections").await?;
     let mut peers = Vec::new();
     for n in 0..16 {
         let stream = TcpStream::connect(address).await?;
@@ -222,7 +301,7 @@ async fn warm_up(address: &str, seed: Seed) -> anyhow::Result<()> {
     }
     drop(peers);
     let deadline = Instant::now() + GONE_MAX;
-    while stats::metric(address, "pubsub_connections").await? > 0.0 {
+    while stats::metric(address, "pubsub_connections").await? > others {
         anyhow::ensure!(Instant::now() < deadline, "the server does not notice that connections have gone");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

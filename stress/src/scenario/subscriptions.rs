@@ -5,19 +5,14 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
-use super::run::{Run, Watch};
+use super::stage::{Stage, UNBROKEN};
 use super::{Context, Scenario, stats};
-use crate::fault::Faults;
 use crate::fault::plan::{Plan, Topology, Workload};
-use crate::fleet::{Fleet, FleetOptions};
-use crate::monitor::ResourceMonitor;
-use crate::oracle::Law;
-use crate::progress::Progress;
+use crate::fleet::FleetOptions;
 use crate::report::Report;
-use crate::server::ServerConfig;
 use crate::threshold::Threshold;
 
-const ISSUE: &str = "issue 4, scenario 2";
+const PLAN: &str = "plan, scenario 2";
 const WAVES: u64 = 5;
 const SUBSCRIPTIONS_EACH: u64 = 5;
 const PUBLISHER_CONNECTIONS: u64 = 2;
@@ -58,69 +53,45 @@ impl Cascade {
         let rate = connections as f64 / 5.0;
         let workload = Workload { publishers: connections, publications: connections, rate, payload_bytes: 128 };
         let plan = Plan { seed: context.seed, topology, workload, faults: Vec::new() };
-        let mut run = Run::new(context, self, &plan);
-        let progress = if context.quiet { Progress::quiet() } else { Progress::new(self.name()) };
-        let server = context.subject(ServerConfig::default()).await?;
-        let watch = Watch::begin(&server);
-        let mut memory = server.server().map(|server| ResourceMonitor::of(server.pid())).transpose()?;
-        let mut resident =
-            || memory.as_mut().map_or(Ok(0.0), |memory| memory.sample().map(|s| s.resident_bytes as f64));
-        let mut fleet = Fleet::new(&plan, Faults::new(&plan), server.address(), FleetOptions::default());
-        let connections = fleet.plan().topology.connections;
+        let mut stage = Stage::set_anywhere(context, self, plan, FleetOptions::default()).await?;
 
         let (mut subscribed, mut wanted, mut took) = (0, 0, Duration::ZERO);
-        let mut points = vec![(0.0, resident()?)];
+        let mut points = vec![(0.0, stage.resident()?)];
         for wave in 0..WAVES {
-            progress.phase(&format!("wave {} of {WAVES}", wave + 1), per_wave * SUBSCRIPTIONS_EACH);
             let members = wave * per_wave..(wave + 1) * per_wave;
-            let connected = fleet.connect(members, Duration::from_secs(60), |_| true, |n| progress.at(n)).await;
+            let connected = stage.members(&format!("wave {} of {WAVES}", wave + 1), members, |_| true).await;
             subscribed += connected.subscribed;
             wanted += connected.wanted;
             took += connected.took;
-            connected.errors.iter().for_each(|error| run.doubt(format!("in wave {}: {error}", wave + 1)));
             // Equal states: what the storm of connects needed is given back first.
             tokio::time::sleep(GIVEN_BACK).await;
-            points.push((subscribed as f64, resident()?));
+            points.push((subscribed as f64, stage.resident()?));
         }
-        let (_, counted) = stats::info(server.address()).await?;
-        progress.phase("publish", plan.workload.publications);
-        fleet.connect_publishers(PUBLISHER_CONNECTIONS, Duration::from_secs(10)).await?;
-        let offered = fleet.publish(plan.workload.publications, rate, 1, |n| progress.at(n)).await;
-        run.offered(offered);
-        progress.phase("settle", subscribed);
-        if !fleet.settle(Duration::from_secs(60), subscribed).await {
-            run.doubt("not everybody had reached the end of its channel when the time was up");
-        }
-        stats::compare(&fleet, server.address(), connections + PUBLISHER_CONNECTIONS, wanted).await?;
-        fleet.census(server.address(), 200).await?;
-        watch.finish(&mut run).await;
+        let (_, counted) = stats::info(stage.address()).await?;
+        stage.publishers(PUBLISHER_CONNECTIONS).await?;
+        stage.publish("publish", connections, rate, 1).await;
+        let connections = stage.fleet.plan().topology.connections;
+        let resources = stage.rest(Duration::from_secs(60), connections, wanted).await?;
 
+        let run = &mut stage.run;
         for &(subscriptions, bytes) in &points {
             run.number(&format!("resident_bytes_at_{subscriptions}"), bytes);
         }
         let (slope, fit) = line(&points);
         run.threshold(
-            Threshold::exactly("active subscriptions, by the server", wanted as f64, "", ISSUE)
-                .measured(counted as f64),
+            Threshold::exactly("active subscriptions, by the server", wanted as f64, "", PLAN).measured(counted as f64),
         );
-        run.threshold(Threshold::at_most("all in force", 60.0, "s", ISSUE).measured(took.as_secs_f64()));
-        if context.scale >= 0.5 && server.server().is_some() {
+        run.threshold(Threshold::at_most("all in force", 60.0, "s", PLAN).measured(took.as_secs_f64()));
+        if context.scale >= 0.5 && resources.contains_key("server") {
             run.threshold(
-                Threshold::at_least("memory by subscriptions, R² of a line", FIT_MIN, "", ISSUE).measured(fit),
+                Threshold::at_least("memory by subscriptions, R² of a line", FIT_MIN, "", PLAN).measured(fit),
             );
         } else {
             run.doubt("too few subscriptions for their memory to stand out, or a server that cannot be watched: no fit was asked for");
         }
         run.number("bytes_per_subscription", slope);
         run.number("fit_r2", fit);
-        run.latencies("delivery", &fleet.latencies());
-        run.judge(
-            &fleet,
-            &[Law::I1, Law::I2, Law::I3, Law::I4, Law::I8, Law::I9, Law::I12, Law::I13, Law::I14, Law::I17],
-        );
-        fleet.close(Duration::from_secs(10)).await;
-        progress.finish();
-        Ok(run.finish())
+        stage.verdict(&UNBROKEN).await
     }
 }
 

@@ -14,7 +14,7 @@ use crate::server::ServerConfig;
 use crate::threshold::Threshold;
 use crate::trend::trend;
 
-const ISSUE: &str = "issue 4, scenario 12";
+const PLAN: &str = "plan, scenario 12";
 /// 100 a second for 24 hours.
 const PUBLICATIONS: u64 = 8_640_000;
 /// Publications a channel keeps: each channel gets 864, so history is full after the first eighth and memory has no
@@ -80,8 +80,8 @@ impl Sustained {
         let grown = trend(&memory).map_or(f64::NAN, |trend| trend.per_second * span / level * 100.0);
         let run = &mut stage.run;
         let limits = [
-            Threshold::at_most("server's memory, growth over the run", 5.0, "%", ISSUE).measured(grown),
-            Threshold::at_most("median delivery, last stretch by first", 2.0, "times", ISSUE)
+            Threshold::at_most("server's memory, growth over the run", 5.0, "%", PLAN).measured(grown),
+            Threshold::at_most("median delivery, last stretch by first", 2.0, "times", PLAN)
                 .measured(last.p50 / first.p50),
         ];
         for threshold in limits {

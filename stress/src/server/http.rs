@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -15,6 +15,27 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// # Errors
 /// Whatever keeps the answer from being a result, in words.
 pub async fn call(address: &str, method: &str, params: &Value) -> io::Result<Value> {
+    let mut answer = post(address, method, params).await?;
+    match answer.get_mut("result") {
+        Some(result) => Ok(result.take()),
+        None => Err(io::Error::other(format!("{method} at {address}: {answer}"))),
+    }
+}
+
+/// Calls several methods at once, none of which may fail.
+///
+/// # Errors
+/// When one does, or there is no answer.
+pub async fn batch(address: &str, commands: &[Value]) -> io::Result<()> {
+    let answer = post(address, "batch", &json!({ "commands": commands })).await?;
+    let replies = answer["replies"].as_array().map(Vec::as_slice).unwrap_or_default();
+    match replies.iter().find(|reply| reply.get("error").is_some()) {
+        None if replies.len() == commands.len() => Ok(()),
+        wrong => Err(io::Error::other(format!("batch at {address}: {}", wrong.unwrap_or(&answer)))),
+    }
+}
+
+async fn post(address: &str, method: &str, params: &Value) -> io::Result<Value> {
     let body = params.to_string();
     let request = format!(
         "POST /api/{method} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
@@ -25,11 +46,7 @@ pub async fn call(address: &str, method: &str, params: &Value) -> io::Result<Val
     if status != 200 {
         return Err(wrong(format!("status {status}")));
     }
-    let mut answer: Value = serde_json::from_slice(&body).map_err(|error| wrong(error.to_string()))?;
-    match answer.get_mut("result") {
-        Some(result) => Ok(result.take()),
-        None => Err(wrong(answer.to_string())),
-    }
+    serde_json::from_slice(&body).map_err(|error| wrong(error.to_string()))
 }
 
 /// Fetches `path`.

@@ -218,6 +218,22 @@ async fn a_full_fin_drains_the_peers_input_so_that_it_sees_no_reset() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_half_open_stream_that_is_dropped_ends_for_its_peer_when_it_is_healed() {
+    for aim in [Aim::At, Aim::Byte(4)] {
+        let faults = faults();
+        let (mut ours, mut theirs) = connected(&faults);
+        let guard = faults.inject(Fault::new("dead", Kind::HalfOpen).aimed(aim));
+        ours.write_all(b"abcdefgh").await.unwrap();
+        drop(ours);
+        let mut heard = Vec::new();
+        assert!(tokio::time::timeout(60_000 * MS(1), theirs.read_to_end(&mut heard)).await.is_err(), "{heard:?}");
+        drop(guard);
+        theirs.read_to_end(&mut heard).await.unwrap();
+        assert_eq!(heard, b"abcdefgh");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_half_open_stream_pends_without_a_wake_until_it_is_healed_and_loses_nothing() {
     let faults = faults();
     let (ours, mut theirs) = connected(&faults);

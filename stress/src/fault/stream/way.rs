@@ -125,6 +125,12 @@ impl Way {
         self.ended || self.lane.is_stalled()
     }
 
+    /// Whether anything at all may pass, an end included.
+    pub(super) fn carries(&self) -> bool {
+        let stops = |attached: &Attached| matches!(attached.active.fault.kind, Kind::HalfOpen | Kind::Stall);
+        !self.lane.is_stalled() && !self.shapes.iter().any(stops)
+    }
+
     /// How many of `want` bytes may pass; `None` if none, with the moment to try again, if there is one.
     pub(super) fn allow(&mut self, now: Instant, want: usize, wake_at: &mut Option<Instant>) -> Option<usize> {
         let mut allowed = want;
