@@ -44,7 +44,9 @@ impl Fleet {
             self.late_sub += 1;
             self.ledger().record(Event::Subscription { sub, channel, bystander: false });
             let subscription = client.try_subscribe(channel_name(channel.into()), &SubscribeOptions::default())?;
-            let reader = subscriber::Subscriber::new(Arc::clone(&self.common), sub, channel, false);
+            // Nobody compares what those were given who come and go.
+            let sequence = Arc::default();
+            let reader = subscriber::Subscriber::new(Arc::clone(&self.common), sub, channel, false, sequence);
             self.readers.spawn(reader.run(subscription));
         }
         // Those who have left have been read to the end.
