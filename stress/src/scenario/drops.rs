@@ -106,7 +106,8 @@ impl RandomDrops {
         drop(unsubscribing);
 
         let (live, recovery) = (stage.fleet.live(), stage.fleet.recoveries());
-        let (quiet, busy) = (before.response().p99, stage.fleet.latencies().response().p99);
+        let during = stage.fleet.latencies();
+        let (quiet, busy) = (before.response().p99, during.response().p99);
         let run = &mut stage.run;
         run.threshold(
             Threshold::exactly("subscriptions in force in the end", stay as f64, "", issue).measured(live as f64),
@@ -116,6 +117,7 @@ impl RandomDrops {
         run.number("p99_before_ms", quiet);
         run.number("p99_while_ms", busy);
         run.latencies("delivery before", &before);
+        run.latencies("delivery while dropping", &during);
         run.latencies("recovery", &recovery);
         let mut laws = BREAKING.to_vec();
         laws.extend([Law::I13, Law::I17]);
