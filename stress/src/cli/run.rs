@@ -1,7 +1,10 @@
 //! A run of scenarios, one after the other, each with its report before the next begins.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Mutex, PoisonError};
 
+use futures_util::FutureExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{RunOptions, runtime, say, show};
@@ -67,7 +70,9 @@ struct Done {
 
 async fn run_all(scenarios: &[Box<dyn Scenario>], context: &Context, done: &Mutex<Done>) {
     for scenario in scenarios {
-        let result = scenario.run(context).await;
+        // A mistake in one scenario is not to take the others' results along.
+        let run = AssertUnwindSafe(scenario.run(context)).catch_unwind().await;
+        let result = run.unwrap_or_else(|panic| Err(anyhow::anyhow!("the lab itself panicked: {}", words(&*panic))));
         let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
             Ok(report) => {
@@ -87,6 +92,12 @@ async fn run_all(scenarios: &[Box<dyn Scenario>], context: &Context, done: &Mute
     }
 }
 
+/// What a panic said.
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a word")
+}
+
 /// Waits until somebody wants it to end, and says how.
 pub(super) async fn interrupted() -> &'static str {
     let wait = async |kind: SignalKind| match signal(kind) {
@@ -101,5 +112,43 @@ pub(super) async fn interrupted() -> &'static str {
         () = wait(SignalKind::interrupt()) => "interrupted",
         () = wait(SignalKind::terminate()) => "terminated",
         () = wait(SignalKind::hangup()) => "the terminal is gone",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::BoxFuture;
+
+    use super::*;
+
+    /// Panics, or holds.
+    struct Fragile(bool);
+
+    impl Scenario for Fragile {
+        fn name(&self) -> &'static str {
+            "fragile"
+        }
+
+        fn claim(&self) -> &'static str {
+            "none"
+        }
+
+        fn run<'a>(&'a self, _context: &'a Context) -> BoxFuture<'a, anyhow::Result<Report>> {
+            async {
+                assert!(!self.0, "a mistake of the lab");
+                Ok(Report { verdict: Verdict::Held, ..Report::empty() })
+            }
+            .boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_scenario_that_panics_leaves_the_others_their_results() {
+        let scenarios: Vec<Box<dyn Scenario>> =
+            vec![Box::new(Fragile(false)), Box::new(Fragile(true)), Box::new(Fragile(false))];
+        let done = Mutex::default();
+        run_all(&scenarios, &Context::default(), &done).await;
+        let done = done.into_inner().unwrap();
+        assert_eq!((done.reports.len(), done.not_run, done.lost), (2, 1, 0));
     }
 }
