@@ -68,7 +68,7 @@ fn a_run_says_what_it_is_writes_its_report_and_is_replayed_from_it() {
     assert_eq!((found.reports.len(), found.unreadable.len()), (1, 0));
     let report = &found.reports[0];
     assert!(report.seed == 42 && report.plan.topology.connections == 20 && report.seconds > 0.0);
-    for file in ["README.md", "10000_concurrent_connections.latency.svg"] {
+    for file in ["README.md", "10000_concurrent_connections.timeline.svg", "10000_concurrent_connections.latency.svg"] {
         assert!(out.path().join(file).is_file(), "{file}");
     }
 

@@ -145,7 +145,8 @@ fn faults(report: &Report) -> impl Iterator<Item = Vec<String>> {
             format!("{:.1} to {until}", fault.from.as_secs_f64()),
             number::count(counts.attempted),
             number::count(counts.applied),
-            number::count(counts.seen),
+            // Only whoever watches the other side counts it: without such a watcher it is no zero.
+            if counts.seen == 0 { "–".to_owned() } else { number::count(counts.seen) },
         ]
     })
 }
