@@ -9,6 +9,7 @@ use super::generator;
 use super::peer::{OURS, Peer, server};
 use super::process::Child;
 use super::workload::{Figures, Load, Spread, Workload};
+use crate::budget::Budget;
 
 /// Above this, something grows faster than what it touches. The rest is noise.
 pub const LINEAR: f64 = 1.1;
@@ -18,6 +19,9 @@ pub const FLAT: f64 = 0.15;
 
 /// Publications go on for so long at each point.
 const LASTING: Duration = Duration::from_secs(2);
+
+/// Connections at most.
+const CONNECTIONS_MAX: u64 = 19_000;
 
 /// Subscribers of the one channel that is published to while others grow.
 const AUDIENCE: usize = 100;
@@ -76,10 +80,9 @@ const PER_PUBLICATION: Wanted = ("CPU per publication", "µs", true, |at| {
     at.figures.cpu_us * at.figures.deliveries as f64 / at.figures.publications.max(1) as f64
 });
 const PER_DELIVERY: Wanted = ("CPU per delivery", "µs", true, |at| at.figures.cpu_us);
-const MEMORY: Wanted =
-    ("memory of all connections", "KiB", true, |at| at.figures.idle_kib * at.workload.connections as f64);
-const MEMORY_EACH: Wanted = ("memory per connection", "KiB", true, |at| at.figures.idle_kib);
-const STORM_EACH: Wanted = ("CPU to connect and subscribe", "µs", true, |at| at.figures.storm_cpu_us);
+const MEMORY: Wanted = ("memory in all", "KiB", true, |at| at.figures.idle_kib * at.workload.connections as f64);
+const MEMORY_EACH: Wanted = ("memory for each", "KiB", true, |at| at.figures.idle_kib);
+const STORM_EACH: Wanted = ("CPU to connect each", "µs", true, |at| at.figures.storm_cpu_us);
 
 /// The figure, where it need not touch what grows.
 const fn aside(wanted: Wanted) -> Wanted {
@@ -171,7 +174,13 @@ fn payloads() -> Vec<(f64, Workload)> {
 fn connections() -> Vec<(f64, Workload)> {
     let spread = Spread::Audience { of: AUDIENCE, others_have: 1 };
     let at = |n: usize| (n as f64, point(n, spread, 128, 100.0));
-    [1_000, 2_500, 5_000, 10_000, 19_000].map(at).into()
+    // As far as this machine lets us; the page shows how far that was.
+    let budget = Budget::plan(CONNECTIONS_MAX);
+    for cut in &budget.clamped {
+        eprintln!("connections: {cut}");
+    }
+    let within = |n: &usize| *n as u64 <= budget.connections;
+    [1_000, 2_500, 5_000, 10_000, 19_000].into_iter().filter(within).map(at).collect()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::process::{Command, ExitCode};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use stress::bench::{self, floor, growth, naive, once, others, peer, report, workload};
+use stress::budget;
 
 /// Measures the server side by side with a floor and with peers, and writes a page about it.
 #[derive(Parser)]
@@ -70,6 +71,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Some(Role::Naive { port }) => return naive::serve(port),
         None => {}
     }
+    budget::raise_descriptors();
     let chosen =
         |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only.eq_ignore_ascii_case(name));
     let workloads: Vec<_> = workload::all().into_iter().filter(|workload| chosen(workload.name)).collect();
