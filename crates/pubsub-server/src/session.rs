@@ -44,7 +44,8 @@ pub struct Session {
     id: ClientId,
     phase: Phase,
     native_ping: bool,
-    awaiting_pong: bool,
+    /// Pings that are not answered yet. More than one where answers wait to be read: then each of them is welcome.
+    pongs_due: u8,
     /// When the phase wants attention: the latest moment to connect, or the next ping.
     due_ms: u64,
     /// `None` for the many who are nobody in particular.
@@ -111,7 +112,7 @@ impl Session {
             id,
             phase: Phase::New,
             native_ping: opening.native_ping,
-            awaiting_pong: false,
+            pongs_due: 0,
             due_ms: liveness::stale_ms(rules, now),
             identity,
             subscriptions: Subscriptions::default(),

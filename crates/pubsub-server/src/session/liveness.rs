@@ -21,7 +21,7 @@ impl Session {
     pub fn deadline(&self, pong_timeout_ms: u64, ping_interval_ms: u64) -> Option<u64> {
         let phase = match self.phase {
             Phase::New | Phase::Connecting | Phase::Refused => self.due_ms,
-            Phase::Connected if self.awaiting_pong && pong_timeout_ms > 0 => {
+            Phase::Connected if self.pongs_due > 0 && pong_timeout_ms > 0 => {
                 self.due_ms.min(self.last_ping(ping_interval_ms).saturating_add(pong_timeout_ms))
             }
             Phase::Connected => self.due_ms,
@@ -59,7 +59,7 @@ impl Session {
             Phase::Connected => {
                 let pong_due = self.last_ping(ping_interval).saturating_add(millis(client.pong_timeout));
                 let deaf = deaf || planted::is(Bug::HalfOpenKept);
-                if self.awaiting_pong && !deaf && !client.pong_timeout.is_zero() && cx.now.ms >= pong_due {
+                if self.pongs_due > 0 && !deaf && !client.pong_timeout.is_zero() && cx.now.ms >= pong_due {
                     if planted::is(Bug::PresenceKeptOnNoPong) {
                         self.subscriptions.iter_mut().for_each(|subscription| subscription.traits.present = false);
                     }
@@ -67,7 +67,7 @@ impl Session {
                 }
                 if cx.now.ms >= self.due_ms {
                     cx.effects.push_back(Effect::Ping { native: self.native_ping });
-                    self.awaiting_pong = true;
+                    self.pongs_due = self.pongs_due.saturating_add(1);
                     // Counted from now: after a standstill no pings are made up for.
                     self.due_ms = cx.now.ms + ping_interval;
                 }
@@ -90,17 +90,17 @@ impl Session {
 
     /// A pong of the protocol.
     pub(super) fn pong(&mut self) -> Result<(), Refusal> {
-        if !self.awaiting_pong || self.native_ping {
+        if self.pongs_due == 0 || self.native_ping {
             return Err(DisconnectCode::BadRequest.into());
         }
-        self.awaiting_pong = false;
+        self.pongs_due -= 1;
         Ok(())
     }
 
     /// A pong frame of WebSocket. One that nobody asked for is no offence there (RFC 6455, 5.5.3).
     pub fn native_pong(&mut self) {
         if self.native_ping {
-            self.awaiting_pong = false;
+            self.pongs_due = 0;
         }
     }
 }

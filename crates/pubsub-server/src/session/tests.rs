@@ -497,6 +497,18 @@ fn pings_keep_their_time_and_pongs_are_held_to_it() {
     assert_eq!(rig.tick(), [Did::Close(3012)]);
 }
 
+/// A connection that waited long for the engine was pinged twice before its pongs were read, and closed for the second.
+#[test]
+fn each_ping_sent_before_anything_was_read_may_be_answered() {
+    let mut rig = Rig::new(&anonymous(config()));
+    rig.connect(json!({}));
+    assert_eq!(rig.next().1, [Did::Ping]);
+    rig.pass(25_000);
+    assert_eq!(rig.with(|session, cx| session.tick(true, cx)), [Did::Ping]);
+    assert_eq!((rig.say(&json!({})), rig.say(&json!({}))), (vec![], vec![]));
+    assert_eq!(rig.say(&json!({})), [Did::Close(3501)], "and no more than these");
+}
+
 #[test]
 fn without_pings_only_what_expires_is_due() {
     let mut config = anonymous(config());
