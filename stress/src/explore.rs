@@ -27,6 +27,9 @@ pub use shrink::shrink;
 pub struct Options {
     /// Names of the kinds of fault to draw from ([`Kind::NAMES`](crate::fault::Kind::NAMES)). Empty: all that a network or a node may do.
     pub faults: Vec<String>,
+    /// Puts more strain on the server than everyday life does: subscribers on the wire, an engine that hesitates, small
+    /// limits.
+    pub strained: bool,
 }
 
 /// A round that ended badly.

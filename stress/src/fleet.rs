@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ use crate::virtual_time::network::Network;
 pub mod coming;
 pub mod connector;
 mod subscriber;
+mod wire;
 
 use connector::{FaultyConnector, MemoryConnector};
 
@@ -158,6 +159,11 @@ impl Common {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The last publication of a channel, once it is known.
+    pub(crate) fn sentinel(&self, channel: u32) -> Option<PublicationId> {
+        self.sentinels.get()?.get(&channel).copied()
+    }
+
     /// Whose payload this is.
     pub(crate) fn content(&self, payload: &[u8]) -> Content {
         Header::verify(self.plan.seed, payload).map(|header| header.id)
@@ -253,6 +259,8 @@ pub struct Fleet {
     readers: JoinSet<()>,
     /// See [`Fleet::sequences`].
     sequences: Vec<Arc<AtomicU64>>,
+    wires: JoinSet<()>,
+    stay: Arc<AtomicBool>,
     /// What had to be cut down, in words.
     pub clamped: Vec<String>,
 }
@@ -322,7 +330,7 @@ impl Fleet {
         let policy = Policy {
             history_size: plan.topology.history_size,
             history_ttl: plan.topology.history_ttl,
-            recovery_max: plan.topology.history_size.min(300),
+            recovery_max: plan.topology.history_size.min(plan.topology.sessions.recovery_max),
         };
         for channel in 0..plan.topology.channels {
             ledger.record(Event::Channel { channel: number(channel), policy });
@@ -362,6 +370,8 @@ impl Fleet {
             payload_bytes,
             readers: JoinSet::new(),
             sequences: Vec::new(),
+            wires: JoinSet::new(),
+            stay: Arc::default(),
             clamped: Vec::new(),
         }
     }
@@ -526,6 +536,7 @@ impl Fleet {
         config.command_capacity = 65_536;
         config.pending_requests_max = 65_536;
         config.message_bytes_max = options.message_bytes_max;
+        config.subscription_capacity = self.common.plan.topology.sessions.mailbox;
         config.seed = Some(self.common.plan.seed.value(connection, "client", 0));
         if self.common.plan.topology.sessions.ping_interval.is_zero() {
             // A plan without heartbeats has none from either side.
@@ -783,6 +794,7 @@ impl Fleet {
 
     /// Closes all members and publishers, at most `limit`.
     pub async fn close(mut self, limit: Duration) {
+        self.wires.shutdown().await;
         let closing = async {
             let mut closing: FuturesUnordered<_> =
                 self.members.iter().chain(&self.publishers).map(Client::close).collect();

@@ -37,6 +37,7 @@ pub struct RawPeer<S> {
     cursor: FrameCursor,
     /// The frame under way, as far as it has come.
     begun: Vec<u8>,
+    unsent: Vec<u8>,
     unread: Vec<u8>,
     chance: Chance,
     command_id: u32,
@@ -53,8 +54,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawPeer<S> {
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: bGFiLWxhYi1sYWItbGFiLQ==\r\n\r\n"
         );
         stream.write_all(request.as_bytes()).await?;
-        let (cursor, begun, unread) = (FrameCursor::default(), Vec::new(), Vec::new());
-        let mut peer = Self { stream, cursor, begun, unread, chance, command_id: 0 };
+        let cursor = FrameCursor::default();
+        let (begun, unsent, unread) = (Vec::new(), Vec::new(), Vec::new());
+        let mut peer = Self { stream, cursor, begun, unsent, unread, chance, command_id: 0 };
         let Some((Unit::Head, head)) = peer.unit().await? else {
             return Err(io::ErrorKind::UnexpectedEof.into());
         };
@@ -69,11 +71,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawPeer<S> {
     /// # Errors
     /// When the stream breaks.
     pub async fn send(&mut self, request: Request) -> io::Result<u32> {
+        let id = self.put(request)?;
+        self.flush().await?;
+        Ok(id)
+    }
+
+    fn put(&mut self, request: Request) -> io::Result<u32> {
         self.command_id += 1;
         let id = if request == Request::Pong { 0 } else { self.command_id };
         let mut text = Vec::new();
         Format::Json.encode_command(&Command { id, request }, &mut text).map_err(io::Error::other)?;
-        self.send_frame(0x81, &text).await?;
+        self.put_frame(0x81, &text);
         Ok(id)
     }
 
@@ -109,6 +117,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawPeer<S> {
     /// # Errors
     /// When the stream breaks.
     pub async fn send_frame(&mut self, first: u8, payload: &[u8]) -> io::Result<()> {
+        self.put_frame(first, payload);
+        self.flush().await
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        while !self.unsent.is_empty() {
+            let written = self.stream.write(&self.unsent).await?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            self.unsent.drain(..written);
+        }
+        self.stream.flush().await
+    }
+
+    fn put_frame(&mut self, first: u8, payload: &[u8]) {
         let mask = self.chance.bits().to_le_bytes();
         let mut frame = vec![first];
         match payload.len() {
@@ -124,15 +148,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawPeer<S> {
         }
         frame.extend(&mask[..4]);
         frame.extend(payload.iter().enumerate().map(|(i, byte)| byte ^ mask[i % 4]));
-        self.stream.write_all(&frame).await?;
-        self.stream.flush().await
+        self.unsent.extend(frame);
     }
 
-    /// The next message. Answers pings of the protocol on the way.
+    /// The next message. Answers pings of the protocol, at the latest when it is called again. Dropped before it is ready,
+    /// it loses nothing.
     ///
     /// # Errors
     /// When the stream breaks.
     pub async fn next(&mut self) -> io::Result<Message> {
+        self.flush().await?;
         let Some((Unit::Frame(header), frame)) = self.unit().await? else { return Ok(Message::End) };
         let message = payload(&header, &frame);
         match (header.opcode(), header.is_whole_data()) {
@@ -143,7 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawPeer<S> {
                     return Ok(Message::Garbage(String::from_utf8_lossy(&message).chars().take(80).collect()));
                 };
                 if replies.contains(&Reply::Ping) {
-                    self.send(Request::Pong).await?;
+                    self.put(Request::Pong)?;
                 }
                 Ok(Message::Replies(replies))
             }
@@ -156,8 +181,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawPeer<S> {
         self.stream
     }
 
-    /// The next head or frame. `None`: the stream ended, in the middle of one or between two. Dropped before it is ready,
-    /// it loses nothing.
+    /// The next head or frame. `None`: the stream ended, in the middle of one or between two.
     async fn unit(&mut self) -> io::Result<Option<(Unit, Vec<u8>)>> {
         loop {
             let step = self.cursor.step(&self.unread);

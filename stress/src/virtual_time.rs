@@ -14,6 +14,7 @@
 
 pub mod agenda;
 pub mod fingerprint;
+mod hesitant;
 pub mod network;
 pub mod node;
 pub mod world;

@@ -26,7 +26,7 @@ pub fn replay(file: &Path, server: Option<PathBuf>, out: Option<PathBuf>) -> any
         Replayed::Plan(plan) if server.is_none() => return virtual_time::replay(&plan),
         Replayed::Plan(plan) => {
             let seed = plan.seed;
-            (Box::new(Planned::new(plan)) as Box<dyn Scenario>, seed, 1.0, None)
+            (Box::new(Planned::new(*plan)) as Box<dyn Scenario>, seed, 1.0, None)
         }
         Replayed::Scenario { name, seed, scale, commit } => {
             (scenario::named(&[name])?.remove(0), seed, scale, Some(commit))
@@ -44,7 +44,7 @@ pub fn replay(file: &Path, server: Option<PathBuf>, out: Option<PathBuf>) -> any
 
 #[derive(Debug, PartialEq)]
 enum Replayed {
-    Plan(Plan),
+    Plan(Box<Plan>),
     Scenario { name: String, seed: Seed, scale: f64, commit: String },
 }
 
@@ -53,7 +53,7 @@ fn what(text: &str) -> anyhow::Result<Replayed> {
     if value.get("verdict").is_some() {
         let report: Report = serde_json::from_value(value).context("a report, but of another version of this lab")?;
         if report.name == Planned::NAME {
-            return Ok(Replayed::Plan(report.plan));
+            return Ok(Replayed::Plan(Box::new(report.plan)));
         }
         let scale = report.options.get("scale").and_then(|scale| scale.parse().ok());
         let scale = scale.context("a report that does not say at which scale it was made")?;
@@ -78,9 +78,9 @@ mod tests {
         let Replayed::Scenario { name, seed, scale, .. } = what(&text(&report)).unwrap() else { panic!() };
         assert_eq!((name.as_str(), seed, scale), ("half_open_peers", Seed(7), 0.5));
 
-        let plan = Plan { seed: Seed(9), ..Plan::default() };
+        let plan = Box::new(Plan { seed: Seed(9), ..Plan::default() });
         assert_eq!(what(&serde_json::to_string(&plan).unwrap()).unwrap(), Replayed::Plan(plan.clone()));
-        let of_plan = Report { name: Planned::NAME.to_owned(), plan: plan.clone(), ..Report::empty() };
+        let of_plan = Report { name: Planned::NAME.to_owned(), plan: (*plan).clone(), ..Report::empty() };
         assert_eq!(what(&text(&of_plan)).unwrap(), Replayed::Plan(plan));
 
         for (text, told) in [("nonsense", "no JSON"), ("{}", "neither"), (r#"{"verdict":"held"}"#, "another version")] {

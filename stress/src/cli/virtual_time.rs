@@ -29,6 +29,8 @@ pub struct ExploreOptions {
     pub from: Seed,
     /// Kinds of fault; empty: all.
     pub faults: Vec<String>,
+    /// Also what everyday life hides.
+    pub strained: bool,
     /// Threads; by default one for each processor.
     pub jobs: Option<usize>,
     /// Every round twice, the second time on one thread: they must be the same to the byte.
@@ -42,7 +44,7 @@ pub struct ExploreOptions {
 /// # Errors
 /// When a kind of fault is unknown, or a plan cannot be written.
 pub fn explore(options: ExploreOptions) -> anyhow::Result<Verdict> {
-    let ExploreOptions { seeds, from, faults, jobs, twice, out } = options;
+    let ExploreOptions { seeds, from, faults, strained, jobs, twice, out } = options;
     if let Some(unknown) = faults.iter().find(|name| !Kind::NAMES.contains(&name.as_str())) {
         anyhow::bail!("there is no fault `{unknown}`; there are: {}", Kind::NAMES.join(", "));
     }
@@ -50,7 +52,7 @@ pub fn explore(options: ExploreOptions) -> anyhow::Result<Verdict> {
     say(&format!("stress explore: commit {commit}, {seeds} seeds from {from}, virtual time"));
     let progress = Progress::new("explore");
     let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let options = Options { faults };
+    let options = Options { faults, strained };
     progress.phase("rounds", seeds);
     let explored = explore::many(from.0, seeds, &options, jobs, &|round| progress.at(round));
     let mut other_ways = Vec::new();

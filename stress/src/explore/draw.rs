@@ -19,7 +19,10 @@ const EACH_MAX: u64 = 4;
 #[must_use]
 pub fn draw(seed: Seed, options: &Options) -> Plan {
     let mut chance = seed.chance(0, "swarm");
-    let topology = topology(&mut chance);
+    let mut topology = topology(&mut chance);
+    if options.strained {
+        strain(&mut topology, &mut seed.chance(0, "strain"));
+    }
     let workload = workload(&mut chance, &topology);
     let load = Duration::from_secs_f64(workload.publications as f64 / workload.rate);
     let mut plan = Plan { seed, topology, workload, faults: Vec::new() };
@@ -75,7 +78,25 @@ fn topology(chance: &mut Chance) -> Topology {
             requests: sometimes(chance, |chance| 0.5 + 5.0 * chance.uniform()).unwrap_or(0.0),
             keyed: sometimes(chance, Chance::uniform).unwrap_or(0.0),
             by_api: sometimes(chance, Chance::uniform).unwrap_or(0.0),
+            ..Sessions::default()
         },
+    }
+}
+
+/// What brings out what everyday life hides. Its chance is its own, so that the rest of a seed's plan stays what it was.
+fn strain(topology: &mut Topology, chance: &mut Chance) {
+    let keeps_long = topology.history_size >= 300 && topology.history_ttl >= 60 * SECOND;
+    let sessions = &mut topology.sessions;
+    // They show no token.
+    sessions.wires = if sessions.token_ttl.is_some() { 0 } else { chance.below(0..4) };
+    sessions.wires_stay = pick(chance, &[0, 200, 1_000, 5_000]) * MS;
+    sessions.hesitates = pick(chance, &[0, 0, 5, 30, 200]) * MS;
+    sessions.recovery_max = pick(chance, &[3, 20, 300, 300]);
+    sessions.accept_failures = pick(chance, &[0.0, 0.0, 0.0, 0.2]);
+    // What is read late is judged late: where history runs out meanwhile, nobody could say what was due.
+    if keeps_long && chance.bernoulli(0.5) {
+        sessions.mailbox = pick(chance, &[4, 16, 64]);
+        sessions.reader_pauses = pick(chance, &[10, 100]) * MS;
     }
 }
 

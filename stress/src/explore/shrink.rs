@@ -16,7 +16,9 @@ pub fn shrink(plan: &Plan, runs: usize, mut is_broken: impl FnMut(&Plan) -> bool
     loop {
         let before = best.clone();
         faults(&mut best, &mut left, &mut is_broken);
-        for smaller in candidates(&best) {
+        for step in steps(best.faults.len()) {
+            let mut smaller = best.clone();
+            step(&mut smaller);
             try_one(&mut best, smaller, &mut left, &mut is_broken);
         }
         if best == before || left == 0 {
@@ -54,52 +56,69 @@ fn faults(best: &mut Plan, left: &mut usize, is_broken: &mut impl FnMut(&Plan) -
     }
 }
 
-/// One step smaller in each direction there is.
-fn candidates(plan: &Plan) -> Vec<Plan> {
-    let mut smaller: Vec<Plan> = Vec::new();
-    let mut with = |change: &dyn Fn(&mut Plan)| {
-        let mut one = plan.clone();
-        change(&mut one);
-        smaller.push(one);
-    };
+/// Makes a plan smaller in one direction.
+type Step = Box<dyn Fn(&mut Plan)>;
+
+/// One step smaller in each direction there is, for a plan with so many faults.
+fn steps(faults: usize) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut with = |step: Step| steps.push(step);
     for divisor in [4, 2] {
-        with(&|plan| plan.topology.connections = (plan.topology.connections / divisor).max(1));
-        with(&|plan| plan.workload.publications = (plan.workload.publications / divisor).max(1));
+        with(Box::new(move |plan| plan.topology.connections = (plan.topology.connections / divisor).max(1)));
+        with(Box::new(move |plan| plan.workload.publications = (plan.workload.publications / divisor).max(1)));
     }
-    with(&|plan| plan.topology.connections = (plan.topology.connections - 1).max(1));
-    with(&|plan| plan.workload.publications = (plan.workload.publications - plan.workload.publications / 8).max(1));
-    with(&|plan| {
+    with(Box::new(|plan| plan.topology.connections = (plan.topology.connections - 1).max(1)));
+    with(Box::new(|plan| {
+        plan.workload.publications = (plan.workload.publications - plan.workload.publications / 8).max(1);
+    }));
+    with(Box::new(|plan| {
         plan.topology.channels = 1;
         plan.topology.subscriptions_each = 1;
         plan.workload.publishers = 1;
-    });
-    with(&|plan| plan.topology.subscriptions_each = 1);
-    with(&|plan| plan.workload.publishers = (plan.workload.publishers / 2).max(plan.topology.channels));
-    with(&|plan| plan.workload.payload_bytes = 100);
-    let plain = Sessions::default();
-    with(&|plan| plan.topology.sessions.token_ttl = None);
-    with(&|plan| plan.topology.sessions.departures = 0.0);
-    with(&|plan| plan.topology.sessions.requests = 0.0);
-    with(&|plan| plan.topology.sessions.keyed = 0.0);
-    with(&|plan| plan.topology.sessions.by_api = 0.0);
-    with(&|plan| plan.topology.sessions.queue_bytes = plain.queue_bytes);
-    with(&|plan| {
-        plan.topology.sessions.ping_interval = plain.ping_interval;
-        plan.topology.sessions.pong_timeout = plain.pong_timeout;
-    });
-    for n in 0..plan.faults.len() {
-        with(&|plan| plan.faults[n].until = plan.faults[n].until.map(|until| halfway(plan.faults[n].from, until)));
-        if let Target::Connections(targets) = &plan.faults[n].target
-            && targets.len() > 1
-        {
-            let half = targets.len() / 2;
-            let (first, second) = targets.split_at(half);
-            for part in [first, second] {
-                with(&|plan| plan.faults[n].target = Target::Connections(part.to_vec()));
-            }
+    }));
+    with(Box::new(|plan| plan.topology.subscriptions_each = 1));
+    with(Box::new(|plan| plan.workload.publishers = (plan.workload.publishers / 2).max(plan.topology.channels)));
+    with(Box::new(|plan| plan.workload.payload_bytes = 100));
+    let plain = Sessions::default;
+    with(Box::new(|plan| plan.topology.sessions.token_ttl = None));
+    with(Box::new(|plan| plan.topology.sessions.departures = 0.0));
+    with(Box::new(|plan| plan.topology.sessions.requests = 0.0));
+    with(Box::new(|plan| plan.topology.sessions.keyed = 0.0));
+    with(Box::new(|plan| plan.topology.sessions.by_api = 0.0));
+    with(Box::new(|plan| plan.topology.sessions.wires /= 2));
+    with(Box::new(|plan| plan.topology.sessions.wires_stay = Duration::ZERO));
+    with(Box::new(|plan| plan.topology.sessions.hesitates = Duration::ZERO));
+    with(Box::new(|plan| plan.topology.sessions.accept_failures = 0.0));
+    with(Box::new(|plan| plan.topology.sessions.reader_pauses = Duration::ZERO));
+    with(Box::new(move |plan| plan.topology.sessions.mailbox = plain().mailbox));
+    with(Box::new(move |plan| plan.topology.sessions.recovery_max = plain().recovery_max));
+    with(Box::new(move |plan| plan.topology.sessions.queue_bytes = plain().queue_bytes));
+    with(Box::new(move |plan| {
+        plan.topology.sessions.ping_interval = plain().ping_interval;
+        plan.topology.sessions.pong_timeout = plain().pong_timeout;
+    }));
+    for n in 0..faults {
+        with(Box::new(move |plan| {
+            let Fault { from, until, .. } = &mut plan.faults[n];
+            *until = until.map(|until| halfway(*from, until));
+        }));
+        for is_first in [true, false] {
+            with(Box::new(move |plan| halve(&mut plan.faults[n].target, is_first)));
         }
     }
-    smaller
+    steps
+}
+
+/// Aims at one half only.
+fn halve(target: &mut Target, is_first: bool) {
+    if let Target::Connections(targets) = target
+        && targets.len() > 1
+    {
+        let second = targets.split_off(targets.len() / 2);
+        if !is_first {
+            *targets = second;
+        }
+    }
 }
 
 fn halfway(from: Duration, until: Duration) -> Duration {

@@ -71,6 +71,23 @@ pub struct Sessions {
     pub keyed: f64,
     /// Share of the publishers that publish as a backend does, by the server's API.
     pub by_api: f64,
+    /// Subscribers on the wire, who mend nothing; number `w` is on channel `w % channels`.
+    pub wires: u64,
+    /// After about how long each of them leaves its channel, and comes back. Zero: they stay.
+    #[serde(with = "seconds")]
+    pub wires_stay: Duration,
+    /// How long the engine hesitates at most, before and after what it does.
+    #[serde(with = "seconds")]
+    pub hesitates: Duration,
+    /// Publications that a recovery hands out at most.
+    pub recovery_max: u64,
+    /// Share of the connections that break as they are accepted.
+    pub accept_failures: f64,
+    /// Events that a member may leave unread in one subscription.
+    pub mailbox: usize,
+    /// How long a member pauses at most before it reads one.
+    #[serde(with = "seconds")]
+    pub reader_pauses: Duration,
 }
 
 impl Default for Sessions {
@@ -85,6 +102,13 @@ impl Default for Sessions {
             requests: 0.0,
             keyed: 0.0,
             by_api: 0.0,
+            wires: 0,
+            wires_stay: Duration::ZERO,
+            hesitates: Duration::ZERO,
+            recovery_max: 300,
+            accept_failures: 0.0,
+            mailbox: 1_024,
+            reader_pauses: Duration::ZERO,
         }
     }
 }

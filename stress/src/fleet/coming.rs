@@ -1,6 +1,7 @@
 //! Members that leave for good and others that take their places, and what members ask beside publications.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -9,7 +10,8 @@ use pubsub_client::{Client, HistoryQuery, SubscribeOptions};
 use pubsub_server::api::Service;
 use pubsub_server::api::channels::History;
 
-use super::{Common, Fleet, channel_name, number, subscriber};
+use super::wire::Wire;
+use super::{Common, Fleet, Road, channel_name, number, subscriber};
 use crate::ledger::Event;
 
 /// What a member asks.
@@ -70,6 +72,30 @@ impl Fleet {
             common.ledger().record(Event::Completion { request });
         }
         .boxed()
+    }
+
+    /// The plan's subscribers on the wire begin. They leave of their own accord until `stay` is said.
+    pub fn watch(&mut self, bystander: bool) {
+        let Road::Memory(network) = &self.road else { return };
+        let topology = &self.common.plan.topology;
+        for w in 0..topology.sessions.wires {
+            let wire = Wire {
+                common: Arc::clone(&self.common),
+                network: network.clone(),
+                faults: self.faults.clone(),
+                number: number(w),
+                channel: number(w % topology.channels.max(1)),
+                bystander,
+                stays: topology.sessions.wires_stay,
+                stay: Arc::clone(&self.stay),
+            };
+            self.wires.spawn(wire.run());
+        }
+    }
+
+    /// Nobody leaves of their own accord any more.
+    pub fn stay(&self) {
+        self.stay.store(true, Relaxed);
     }
 
     /// Members that have given up, with what they say, although nobody told them to.

@@ -13,6 +13,9 @@ use crate::ledger::{Cause, Event, Place};
 use crate::oracle::Law;
 use crate::payload::Verified;
 
+/// Chance that a reader that pauses at all does so before an event.
+const PAUSES: f64 = 0.25;
+
 pub(super) struct Subscriber {
     common: Arc<Common>,
     sub: u32,
@@ -35,7 +38,12 @@ impl Subscriber {
     }
 
     pub(super) async fn run(mut self, mut subscription: Subscription) {
+        let longest = self.common.plan.topology.sessions.reader_pauses;
+        let mut chance = self.common.plan.seed.chance(u64::from(self.sub), "reader");
         while let Some(news) = subscription.next().await {
+            if !longest.is_zero() && chance.bernoulli(PAUSES) {
+                tokio::time::sleep(chance.between(Duration::ZERO, longest)).await;
+            }
             match news {
                 News::Subscribed(subscribed) => self.subscribed(&subscribed),
                 News::Publication(publication) => self.publication(&publication),

@@ -3,14 +3,17 @@
 //! There is one node at a time. While it is down nobody listens, and connects are refused.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use pubsub_server::transport::listener::{self, MemoryListener};
+use pubsub_server::transport::listener::{self, Listener, MemoryListener};
+use pubsub_server::transport::socket::Polled;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::fingerprint::{Fingerprint, Site};
+use crate::chance::Chance;
 use crate::fault::Carrier;
 use crate::fault::memory::{MemoryStream, pair};
 
@@ -43,12 +46,12 @@ impl Network {
         Self(Arc::new(Inner { fingerprint, door: Mutex::default() }))
     }
 
-    /// A node begins to listen.
+    /// A node begins to listen. This share of the connections breaks as it is accepted.
     #[must_use]
-    pub fn listen(&self) -> MemoryListener<NodeEnd> {
-        let (listener, door) = listener::memory();
+    pub fn listen(&self, failures: f64, chance: Chance) -> FitfulListener {
+        let (inner, door) = listener::memory();
         *self.door() = Some(door);
-        listener
+        FitfulListener { inner, failures, chance }
     }
 
     /// It is gone.
@@ -77,6 +80,39 @@ impl Network {
 impl std::fmt::Debug for Network {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Network(..)")
+    }
+}
+
+/// A listener that some connections break on.
+pub struct FitfulListener {
+    inner: MemoryListener<NodeEnd>,
+    failures: f64,
+    chance: Chance,
+}
+
+impl Listener for FitfulListener {
+    type Raw = NodeEnd;
+    type Stream = NodeEnd;
+    type Socket = Polled<NodeEnd>;
+
+    async fn accept(&mut self) -> io::Result<(NodeEnd, Option<SocketAddr>)> {
+        let accepted = self.inner.accept().await?;
+        if self.failures > 0.0 && self.chance.bernoulli(self.failures) {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        Ok(accepted)
+    }
+
+    async fn attach(raw: NodeEnd) -> io::Result<NodeEnd> {
+        Ok(raw)
+    }
+
+    fn settle(stream: NodeEnd) -> io::Result<Polled<NodeEnd>> {
+        MemoryListener::settle(stream)
+    }
+
+    fn local_addr(&self) -> Option<SocketAddr> {
+        None
     }
 }
 

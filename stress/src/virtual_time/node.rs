@@ -11,6 +11,7 @@ use pubsub_server::server::{Server, ServerHandle};
 use pubsub_server::shard::control::Census;
 use pubsub_server::token::signer::Signer;
 
+use super::hesitant::Hesitant;
 use super::network::Network;
 use crate::chance::Seed;
 use crate::fault::plan::Plan;
@@ -29,6 +30,8 @@ pub struct Node {
     config: Config,
     seed: Seed,
     clock: Clock,
+    hesitates: Duration,
+    accept_failures: f64,
     starts: u64,
     running: Option<Running>,
 }
@@ -58,7 +61,9 @@ impl Node {
     #[must_use]
     pub fn new(plan: &Plan, network: Network) -> Self {
         let (config, clock) = (config(plan), Clock::starting_at(EPOCH));
-        Self { network, config, seed: plan.seed, clock, starts: 0, running: None }
+        let sessions = &plan.topology.sessions;
+        let (hesitates, accept_failures) = (sessions.hesitates, sessions.accept_failures);
+        Self { network, config, seed: plan.seed, clock, hesitates, accept_failures, starts: 0, running: None }
     }
 
     /// Starts it. Each start has a seed of its own: ids and epochs are not those of the last.
@@ -68,6 +73,8 @@ impl Node {
     pub fn start(&mut self) -> anyhow::Result<()> {
         let seed = self.seed.value(self.starts, "node", 0);
         let engine_seed = self.seed.value(self.starts, "engine", 0);
+        let (hesitates, hesitation) = (self.hesitates, self.seed.chance(self.starts, "hesitates"));
+        let listener = self.network.listen(self.accept_failures, self.seed.chance(self.starts, "accept"));
         self.starts += 1;
         let made = Arc::new(Mutex::new(None));
         let slot = Arc::clone(&made);
@@ -75,9 +82,9 @@ impl Node {
         let server = server.engine(move |feed| {
             let engine = Arc::new(MemoryEngine::new(feed, engine_seed));
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&engine));
-            engine
+            if hesitates.is_zero() { engine } else { Arc::new(Hesitant::new(engine, hesitation, hesitates)) }
         });
-        let handle = server.start(self.network.listen())?;
+        let handle = server.start(listener)?;
         let engine = made.lock().unwrap_or_else(PoisonError::into_inner).take();
         let engine = engine.expect("a server makes its engine before it has started");
         self.running = Some(Running { handle, engine });
@@ -148,6 +155,7 @@ fn config(plan: &Plan) -> Config {
     config.client.pong_timeout = sessions.pong_timeout;
     config.client.queue_max_size = sessions.queue_bytes;
     config.client.channel_limit = 1 << 20;
+    config.client.recovery_max_publication_limit = usize::try_from(sessions.recovery_max).unwrap_or(usize::MAX);
     config.shutdown.timeout = Duration::from_secs(5);
     config.shutdown.spread = Duration::from_secs(2);
     let channels = &mut config.channel.without_namespace;

@@ -36,6 +36,10 @@ const CONNECT_MAX: Duration = Duration::from_secs(60);
 const UNANSWERED_MAX: usize = 4_096;
 /// What a run may take in virtual time beyond its plan; a run that takes longer hangs.
 const HANG_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// Publications after which it is looked at what waits in outboxes.
+const OUTBOXES_EVERY: u64 = 8;
+/// What a publication's frame is longer than its payload at most, and any other frame.
+const FRAME_BYTES: usize = 512;
 /// Histories read at the census.
 const CENSUS_CHANNELS_MAX: u64 = 500;
 
@@ -243,6 +247,7 @@ impl<'a> World<'a> {
         let hurting = tokio::spawn(async move { faults.run(&streams).await });
         let untouched = bystanders(plan, &self.faults);
         let connections = plan.topology.connections;
+        self.fleet.watch(is_calm(plan, &self.faults));
         // Those who cannot come in time are waited for at the quiet point; what keeps them may be a fault of the plan.
         self.fleet.connect(0..connections, CONNECT_MAX, |member| untouched.contains(&member), |_| {}).await;
         let mut publishers = self.fleet.connect_publishers(publisher_connections(plan), CONNECT_MAX).await;
@@ -280,7 +285,10 @@ impl<'a> World<'a> {
             }
             let Some((at, due)) = agenda.take() else { break };
             match due {
-                Due::Publication => self.publish(at, pending),
+                Due::Publication => {
+                    self.publish(at, pending);
+                    self.check_outboxes().await;
+                }
                 Due::Departure => self.depart(at, &mut agenda, pending),
                 Due::Arrival(member) => self.arrive(member),
                 Due::Question => self.ask(&mut agenda, pending),
@@ -321,9 +329,14 @@ impl<'a> World<'a> {
                 self.offered += 1;
                 let (id, channel, payload) = self.fleet.next_publication(publisher, due);
                 let recorder = self.fleet.recorder();
+                // An engine that hesitates may do the second first, unless one waits for the other.
+                let waits = !self.plan.topology.sessions.hesitates.is_zero();
+                if waits {
+                    self.busy.insert(publisher);
+                }
                 pending.push(Box::pin(async move {
                     recorder.done(id, by_api(&service, &recorder, channel, &payload).await);
-                    None
+                    waits.then_some(publisher)
                 }));
             }
             manner => {
@@ -415,9 +428,26 @@ impl<'a> World<'a> {
         self.node.start().expect("it has started before with the same configuration");
     }
 
+    /// Now and then: what waits for connections is bounded.
+    async fn check_outboxes(&mut self) {
+        // Looking costs as much as there are connections: only where the wire is looked at as well.
+        let watched = self.plan.topology.sessions.wires > 0 && self.offered.is_multiple_of(OUTBOXES_EVERY);
+        if !watched || self.node.server().is_none() {
+            return;
+        }
+        let (topology, census) = (&self.plan.topology, self.node.holdings().await.census);
+        let frame = self.plan.workload.payload_bytes + FRAME_BYTES;
+        let recovered = usize::try_from(topology.history_size.min(topology.sessions.recovery_max)).unwrap_or(0);
+        // The bound is looked at before a push is added; answers stand beside it, above all those that recover.
+        let each = topology.sessions.queue_bytes + frame * (2 + recovered * usize::from(topology.history_size > 0));
+        let (name, expected) = ("bytes in outboxes".to_owned(), (census.connections * (each + FRAME_BYTES * 8)) as f64);
+        let actual = census.outbox_bytes as f64;
+        self.fleet.ledger().record(Event::Compare { law: Law::I15, name, expected, actual, tolerance: 0.0 });
+    }
+
     async fn sample(&mut self, at: Duration) {
         let (topology, live) = (&self.plan.topology, self.fleet.live());
-        let all = topology.connections * topology.subscriptions_each.min(topology.channels);
+        let all = topology.connections * topology.subscriptions_each.min(topology.channels) + topology.sessions.wires;
         let live_bytes = self.look.live_bytes.map_or(0, |bytes| bytes());
         let ledger_bytes = self.fleet.ledger().bytes();
         let holdings = self.node.holdings().await;
@@ -431,12 +461,14 @@ impl<'a> World<'a> {
     async fn rest(&mut self) {
         let topology = &self.plan.topology;
         let each = topology.subscriptions_each.min(topology.channels);
-        let subscriptions = topology.connections * each;
+        let wires = topology.sessions.wires;
+        let subscriptions = topology.connections * each + wires;
+        self.fleet.stay();
         self.fleet.settle(self.bound(), subscriptions).await;
         self.fleet.check_given_up();
         let Some(server) = self.node.server() else { return };
         let stats = server.service().metrics().snapshot();
-        let clients = topology.connections + publisher_connections(self.plan);
+        let clients = topology.connections + publisher_connections(self.plan) + wires;
         for (name, expected, actual) in
             [("num_clients", clients, stats.connections()), ("num_subs", subscriptions, stats.subscriptions())]
         {
@@ -445,6 +477,7 @@ impl<'a> World<'a> {
         }
         for channel in 0..topology.channels.min(CENSUS_CHANNELS_MAX) {
             let here = (0..topology.connections).filter(|&c| topology.channels_of(c).any(|of| of == channel)).count();
+            let here = here + (0..wires).filter(|w| w % topology.channels == channel).count();
             let name = channel_name(channel);
             let present = server.service().presence_stats(OfChannel { channel: name.clone() }).await;
             let actual = present.map_or(f64::NAN, |present| f64::from(present.num_clients));
@@ -463,6 +496,8 @@ impl<'a> World<'a> {
             + options.connect_timeout * 2
             + options.reconnect_max_delay * 2
             + options.request_timeout
+            + sessions.hesitates * 20
+            + sessions.reader_pauses * (u32::try_from(self.plan.workload.publications).unwrap_or(u32::MAX) + 100)
             + Duration::from_secs(10)
     }
 }
@@ -541,6 +576,11 @@ fn publisher_connections(plan: &Plan) -> u64 {
 /// When the plan is over, at the latest: after its load has begun as late as it may.
 fn plan_end(plan: &Plan) -> Duration {
     Agenda::new(plan, CONNECT_MAX * 2, None).end()
+}
+
+/// Whether nothing in the plan means everybody.
+fn is_calm(plan: &Plan, faults: &Faults) -> bool {
+    plan.faults.iter().all(|fault| is_weather(fault) || !fault.kind.is_of_node() && faults.targets(fault).is_some())
 }
 
 /// Members that nothing in the plan means: they must feel nothing.

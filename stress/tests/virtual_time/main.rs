@@ -149,7 +149,7 @@ fn rounds_without_a_bug_are_clean_and_one_thread_or_two_make_no_difference() {
 
 #[test]
 fn frames_that_go_wrong_are_found_and_made_small() {
-    let options = Options { faults: vec!["mutant".to_owned()] };
+    let options = Options { faults: vec!["mutant".to_owned()], ..Options::default() };
     let explored = explore::many(1, 30, &options, 2, &|_| ());
     let lossy = |broken: &&explore::Broken| {
         let classes = broken.judgement.classes();
