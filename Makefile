@@ -8,7 +8,7 @@ JS := tests/sdk/js
 PY := tests/sdk/python
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-rust test-sdk stress stress-extreme lint fmt doc fuzz deny hostile clean bench bench-peers microbench instructions
+.PHONY: help build run test test-rust test-sdk stress stress-extreme bugs lint fmt doc fuzz deny hostile clean bench bench-peers microbench instructions
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,11 @@ stress-extreme: ## Every scenario at full size, about 15 minutes; writes stress_
 	  $(TARGET)/release/stress explore --seeds 100 --twice --out $(TARGET)/stress-extreme || verdict=1; \
 	  exit $$verdict
 
+# In a folder of its own: a binary with bugs in it must never be taken for another.
+bugs: ## Plant bugs in server and client, one at a time: the oracle has to find each, and nothing without one (docs/oracle.md)
+	$(CARGO) build --release -p stress --bin stress --features planted-bugs --target-dir $(TARGET)/planted
+	$(TARGET)/planted/release/stress bugs --out $(or $(BUGS_OUT),$(TARGET)/bugs) $(ARGS)
+
 # One after the other: built together, the server would get the features of the libraries that only the lab needs.
 BUILD_BENCH = $(CARGO) build --release -p pubsub-server && $(CARGO) build --release -p stress --bin bench
 
@@ -87,6 +92,7 @@ deny: ## Check licences, bans and sources of what we depend on; needs `cargo ins
 lint: ## Check format and lints, warnings as errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --workspace --features stress/planted-bugs -- -D warnings
 
 fmt: ## Format the code
 	$(CARGO) fmt --all

@@ -13,11 +13,15 @@ use crate::report::{self, Directory};
 use crate::scenario::{self, Context};
 use crate::verdict::Verdict;
 
+#[cfg(feature = "planted-bugs")]
+mod bugs;
 mod replay;
 mod run;
 mod show;
 mod virtual_time;
 
+#[cfg(feature = "planted-bugs")]
+pub use bugs::{bugs, list_bugs};
 pub use replay::replay;
 pub use run::run;
 pub use virtual_time::{ExploreOptions, explore};
@@ -155,7 +159,8 @@ pub fn report(directory: &Path, pages: &Pages) -> anyhow::Result<Verdict> {
     if pages.results.is_none() && pages.failure_modes.is_none() {
         say(&report::summary::text(reports));
     }
-    Ok(Verdict::of_all(reports.iter().map(|report| report.verdict)))
+    let bugs = found.bugs.as_ref().map(crate::hunt::Matrix::verdict);
+    Ok(Verdict::of_all(reports.iter().map(|report| report.verdict).chain(bugs)))
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

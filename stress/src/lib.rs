@@ -12,6 +12,7 @@
 //! - [`threshold`], [`verdict`]: a number with its limit and source; held, broken or inconclusive
 //! - [`server`]: the server as a child; [`proxy`]: a hop before it; [`fleet`]: its clients; [`raw`]: a peer that hides nothing; [`budget`]: what the machine lets us have
 //! - [`virtual_time`]: the same in one thread, where waiting costs nothing; [`explore`]: many short runs of it
+//! - [`hunt`]: the oracle on trial, with bugs planted in server and client
 //! - [`mod@bench`]: what a connection and a delivery cost, beside a floor and peers
 //! - [`scenario`]: the claims; [`limits`]: where it ends; [`report`]: what came of them; [`progress`], [`cli`]: for whoever watches
 
@@ -23,6 +24,7 @@ pub mod explore;
 pub mod fault;
 pub mod fleet;
 pub mod histogram;
+pub mod hunt;
 pub mod ledger;
 pub mod limits;
 pub mod live_bytes;

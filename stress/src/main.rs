@@ -56,6 +56,9 @@ enum Command {
         /// Only faults of these kinds, as `reset,fin,stall`; all by default.
         #[arg(long, value_name = "LIST", value_delimiter = ',')]
         faults: Vec<String>,
+        /// Also what everyday life hides: subscribers on the wire, an engine that hesitates, small limits.
+        #[arg(long)]
+        strained: bool,
         /// Threads; by default as many as there are processors. The outcome does not depend on it.
         #[arg(long)]
         jobs: Option<usize>,
@@ -63,6 +66,31 @@ enum Command {
         #[arg(long)]
         twice: bool,
         /// Where the small plans go.
+        #[arg(long, value_name = "DIR", default_value = "stress-out")]
+        out: PathBuf,
+    },
+    /// Plant one bug after the other in server and client, and find out whether the oracle notices.
+    #[cfg(feature = "planted-bugs")]
+    Bugs {
+        /// Seeds that each bug may take.
+        #[arg(long, default_value_t = 300)]
+        budget: u64,
+        /// Seeds without a bug, in which nothing may be found.
+        #[arg(long, default_value_t = 1_000)]
+        control: u64,
+        /// The first seed of each.
+        #[arg(long, default_value = "1", value_parser = cli::parse_seed)]
+        from: Seed,
+        /// Only these bugs, as `LagSwallowed,BatchCapped`; all by default.
+        #[arg(long, value_name = "LIST", value_delimiter = ',')]
+        only: Vec<String>,
+        /// Show the bugs and what each has to be found as, and hunt nothing.
+        #[arg(long)]
+        list: bool,
+        /// Threads; by default as many as there are processors. The outcome does not depend on it.
+        #[arg(long)]
+        jobs: Option<usize>,
+        /// Where `bugs.json` goes.
         #[arg(long, value_name = "DIR", default_value = "stress-out")]
         out: PathBuf,
     },
@@ -128,8 +156,14 @@ fn main() -> ExitCode {
         Command::List => Ok(cli::list()),
         Command::Run { names, all, options } => cli::run(&names, all, options.into()),
         Command::Limits { options } => cli::limits(options.into()),
-        Command::Explore { seeds, from, faults, jobs, twice, out } => {
-            cli::explore(cli::ExploreOptions { seeds, from, faults, jobs, twice, out })
+        #[cfg(feature = "planted-bugs")]
+        Command::Bugs { list: true, .. } => Ok(cli::list_bugs()),
+        #[cfg(feature = "planted-bugs")]
+        Command::Bugs { budget, control, from, only, jobs, out, .. } => {
+            cli::bugs(budget, control, from, only, jobs, &out)
+        }
+        Command::Explore { seeds, from, faults, strained, jobs, twice, out } => {
+            cli::explore(cli::ExploreOptions { seeds, from, faults, strained, jobs, twice, out })
         }
         Command::Replay { file, server, out } => cli::replay(&file, server, out),
         Command::Report { directory, write, plots, failure_modes } => {

@@ -197,6 +197,8 @@ pub struct Directory {
     pub unreadable: Vec<String>,
     /// What `stress limits` found, if it was asked.
     pub limits: Option<crate::limits::Limits>,
+    /// What came of the planted bugs, if they were hunted.
+    pub bugs: Option<crate::hunt::Matrix>,
 }
 
 /// Everything in `directory`. JSON that says nothing of a verdict belongs to somebody else.
@@ -211,6 +213,13 @@ pub fn read_all(directory: &Path) -> Directory {
         let text = std::fs::read_to_string(file.path()).unwrap_or_default();
         if name == crate::limits::FILE {
             found.limits = serde_json::from_str(&text).ok();
+            continue;
+        }
+        if name == crate::hunt::matrix::FILE {
+            match serde_json::from_str(&text) {
+                Ok(bugs) => found.bugs = Some(bugs),
+                Err(error) => found.unreadable.push(format!("{name}: {error}")),
+            }
             continue;
         }
         match serde_json::from_str::<Report>(&text) {

@@ -70,8 +70,6 @@ bugs! {
     BatchCapped,
     /// Two channels fall into one place: members of the one get publications of the other as well.
     HubCollision,
-    /// After a standstill every connection whose pong came due meanwhile is closed.
-    MassCloseAfterStall,
     /// Live publications begin one too late behind the answer.
     LiveBeginsLate,
     /// Who takes over the place of a member that left is not told of it.

@@ -35,6 +35,7 @@ pub fn page(found: &Directory, plots: &str) -> String {
         format!("## Faults and where they struck\n\n{}", matrix::document(reports)),
     ];
     parts.extend(found.limits.as_ref().map(|limits| format!("## Limits\n\n{}", limits.document())));
+    parts.extend(found.bugs.as_ref().map(crate::hunt::Matrix::section));
     parts.extend(reports.iter().map(|report| markdown::section(report, plots)));
     parts.join("\n\n").replace("\n\n\n", "\n\n") + "\n"
 }
@@ -67,6 +68,9 @@ fn provenance(found: &Directory) -> String {
             known.len(),
             missing.join(", ")
         ));
+    }
+    if found.bugs.is_none() {
+        lines.push("- **not run: the planted bugs**: `make bugs`".to_owned());
     }
     lines.extend(found.unreadable.iter().map(|file| format!("- **cannot be read**: {file}")));
     lines.join("\n")

@@ -77,8 +77,8 @@ impl<S: Socket> Shard<S> {
         self.desk.now.ms = now_ms;
         // Before anything is judged by the time. What peers have said meanwhile is not even read yet, so that they
         // get a moment more than was left to them.
-        let stalled = |late_ms: &u64| *late_ms >= STALL_MS && !planted::is(Bug::MassCloseAfterStall);
-        if let Some(late_ms) = self.timer_ms.and_then(|due_ms| now_ms.checked_sub(due_ms)).filter(stalled) {
+        let late_ms = self.timer_ms.and_then(|due_ms| now_ms.checked_sub(due_ms));
+        if let Some(late_ms) = late_ms.filter(|late_ms| *late_ms >= STALL_MS) {
             tracing::warn!(late_ms, "the process stood still; its connections are not held to that time");
             self.desk.now.ms = before_ms.max((now_ms - late_ms).saturating_sub(STALL_MS));
             self.stalled_ms += now_ms - self.desk.now.ms;
