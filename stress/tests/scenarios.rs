@@ -41,7 +41,7 @@ async fn holds_small_alone(name: &str) {
 
 /// A whole day of a few members, with a server inside this process.
 async fn holds_small_virtual(name: &str) {
-    assert_held(&run(name, &Context { scale: 0.002, ..Context::default() }).await);
+    assert_held(&run(name, &Context { scale: 0.001, ..Context::default() }).await);
 }
 
 async fn holds_full(name: &str) {

@@ -31,8 +31,9 @@ const QUEUE_BYTES: u64 = 256 << 10;
 const NO_BOUND: u64 = 1 << 30;
 /// How long those that did not read may take to come back.
 const BACK_MAX: Duration = Duration::from_secs(20);
-const BURST: u64 = 20;
-const WINDOW: usize = 16;
+/// Published at a time: what a healthy reader has yet to read stays below the bound, however late it is.
+const BURST: u64 = QUEUE_BYTES / PAYLOAD_BYTES;
+const WINDOW: usize = BURST as usize;
 
 /// A limit on memory that the kernel enforces.
 pub(super) struct Budget;

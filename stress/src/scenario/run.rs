@@ -32,8 +32,8 @@ const SAMPLE_EVERY: std::time::Duration = std::time::Duration::from_millis(250);
 pub struct Run {
     report: Report,
     began: Instant,
-    /// Whether times are judged, or only shown.
-    judges_times: bool,
+    /// Whether what depends on the machine and on what else it does is judged, or only shown.
+    is_full: bool,
 }
 
 impl Run {
@@ -97,15 +97,21 @@ impl Run {
             numbers: BTreeMap::new(),
             replay: context.replay_line(scenario.name()),
         };
-        Self { report, began: Instant::now(), judges_times: context.scale >= FULL_ENOUGH }
+        Self { report, began: Instant::now(), is_full: context.scale >= FULL_ENOUGH }
     }
 
     /// Something was measured against a limit. A small run, on whatever machine and beside whatever else, judges what was said,
     /// delivered and counted; how fast that was it only shows.
     pub fn threshold(&mut self, threshold: Threshold) {
         let is_time = threshold.side == Side::AtMost && matches!(threshold.unit.as_str(), "s" | "ms" | "cores");
-        let threshold = if is_time && !self.judges_times { threshold.goal() } else { threshold };
+        let threshold = if is_time && !self.is_full { threshold.goal() } else { threshold };
         self.report.thresholds.push(threshold);
+    }
+
+    /// Whether it has the machine and the process for itself.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.is_full
     }
 
     /// Nothing is proved, because of this.
