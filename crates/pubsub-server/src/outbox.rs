@@ -117,6 +117,13 @@ impl Outbox {
         Ok(())
     }
 
+    /// Adds a ping. It has room always: there is one per period, and whether its peer is too slow is for pushes to say. A large
+    /// frame on its way would otherwise cost everybody the connection whose ping comes meanwhile.
+    pub fn ping(&mut self, frame: Frame) {
+        self.push_bytes += frame.size();
+        self.frames.push_back((frame, Kind::Push));
+    }
+
     /// Drops the oldest push of which nothing was written yet: a planted bug.
     fn drop_oldest(&mut self) {
         let begun = usize::from(self.written > 0);
@@ -214,6 +221,17 @@ mod tests {
         assert_eq!(outbox.push(frame(&[0]), 10), Err(Full), "a frame counts until it is written whole");
         outbox.advance(10);
         outbox.push(frame(&[0]), 10).unwrap();
+    }
+
+    /// A payload of several times the bound was on its way when the ping came, and readers without fault were cut as slow.
+    #[test]
+    fn a_ping_has_room_behind_a_frame_larger_than_the_bound() {
+        let mut outbox = Outbox::default();
+        outbox.push(frame(&[0; 11]), 10).unwrap();
+        outbox.ping(frame(&[1, 2]));
+        assert_eq!((outbox.bytes(), outbox.push(frame(&[0]), 10)), (13, Err(Full)));
+        outbox.advance(11);
+        assert_eq!((waiting(&outbox), outbox.bytes()), (vec![1, 2], 2));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 
 use super::stage::{BREAKING, Stage};
 use super::{Context, Scenario, stats};
-use crate::fault::plan::{Direction, Fault, Kind, Plan, Target, Topology, Workload};
+use crate::fault::plan::{Direction, Fault, Kind, Plan, Sessions, Target, Topology, Workload};
 use crate::fleet::FleetOptions;
 use crate::report::Report;
 use crate::server::ServerConfig;
@@ -49,7 +49,9 @@ impl Lagging {
         };
         let lagging = context.scaled(LAGGING, 10);
         let connections = lagging + HEALTHY;
-        let topology = Topology { connections, channels: 1, history_size: 20_000, ..Topology::default() };
+        // All of it is recovered at once: a client with room for less asks again for the rest, time after time.
+        let sessions = Sessions { mailbox: 20_000, ..Sessions::default() };
+        let topology = Topology { connections, channels: 1, history_size: 20_000, sessions, ..Topology::default() };
         let workload = Workload { publishers: 1, publications, rate: 0.0, payload_bytes };
         let plan = Plan { seed: context.seed, topology, workload, faults: Vec::new() };
         let config = ServerConfig::default()

@@ -40,12 +40,15 @@ impl<S: Socket> Shard<S> {
                     }
                     self.push(slot, connection, encode_reply(connection.format, &reply));
                 }
-                Effect::Ping { native: false } => {
-                    self.push(slot, connection, encode_reply(connection.format, &Reply::Ping));
+                Effect::Ping { native } if connection.stage == Stage::Open => {
+                    connection.outbox.ping(if native {
+                        encode_control(Opcode::Ping, &[])
+                    } else {
+                        encode_reply(connection.format, &Reply::Ping)
+                    });
+                    self.mark_dirty(slot, connection);
                 }
-                Effect::Ping { native: true } => {
-                    self.push(slot, connection, encode_control(Opcode::Ping, &[]));
-                }
+                Effect::Ping { .. } => {}
                 Effect::Run(operation) => self.start(slot, connection, operation),
                 Effect::Activate { channel, join, after } => self.activate(slot, connection, &channel, join, after),
                 Effect::End(subscription) => self.leave(connection, &subscription),
