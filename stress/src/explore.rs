@@ -1,7 +1,7 @@
 //! Many short runs in virtual time, each with other options, each judged; a broken one is made small.
 //!
-//! - [`draw`]: a plan from a seed, everything redrawn: who is there, what they do, what is done to them
-//! - [`shrink`]: a smaller plan that is broken in the same way
+//! - [`mod@draw`]: a plan from a seed, everything redrawn: who is there, what they do, what is done to them
+//! - [`mod@shrink`]: a smaller plan that is broken in the same way
 //!
 //! [`one`] is a whole round: draw, run, judge. Safety is judged while faults hold, and after them, when everything is
 //! healed, that everybody converges; see [`virtual_time`](crate::virtual_time).

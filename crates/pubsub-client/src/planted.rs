@@ -2,7 +2,7 @@
 //!
 //! Each bug is one line at the place where it could have been made by mistake, and asks [`is`]. Without the feature
 //! `planted-bugs` that is a constant `false`, and the line compiles to nothing. With it, a thread chooses one bug for the
-//! clients whose tasks run on it ([`plant`]). No build that serves anybody has the feature: it is no default, and no other
+//! clients whose tasks run on it (`plant`). No build that serves anybody has the feature: it is no default, and no other
 //! crate's dependency turns it on.
 
 macro_rules! bugs {

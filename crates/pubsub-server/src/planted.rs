@@ -2,7 +2,7 @@
 //!
 //! Each bug is one line at the place where it could have been made by mistake, and asks [`is`]. Without the feature
 //! `planted-bugs` that is a constant `false`, and the line compiles to nothing. With it, a thread chooses one bug for the
-//! worlds that run on it ([`plant`]); servers with threads of their own ([`crate::server::Server`] by default) have none.
+//! worlds that run on it (`plant`); servers with threads of their own ([`crate::server::Server`] by default) have none.
 //! No build that serves anybody has the feature: it is no default, and no other crate's dependency turns it on.
 
 macro_rules! bugs {
