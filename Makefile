@@ -48,7 +48,7 @@ stress: ## Two minutes of the stress lab: every scenario, small; ARGS="--seed 7"
 	$(CARGO) build --release -p pubsub-server -p stress
 	$(TARGET)/release/stress run --all --scale 0.02 --out $(TARGET)/stress $(ARGS)
 
-stress-extreme: ## Every scenario at full size, about 15 minutes; writes stress_results.md and failure_modes.md
+stress-extreme: ## Every scenario at full size: 15 minutes, and then two days in virtual time; writes stress_results.md and failure_modes.md
 	$(CARGO) build --release -p pubsub-server -p stress
 	@rm -rf $(TARGET)/stress-extreme
 	@# The pages are written also when something is broken, and then above all.
@@ -69,7 +69,7 @@ bench: ## Measure what a connection and a delivery cost, beside a floor, and how
 	$(BUILD_BENCH)
 	$(TARGET)/release/bench --features --once --growth --out docs/benchmarks.md $(ARGS)
 
-bench-peers: ## The same with the other servers that are installed here; about 15 minutes
+bench-peers: ## The same with the other servers that are installed here; 15 minutes is a guess
 	$(BUILD_BENCH)
 	$(TARGET)/release/bench --features --once --growth --peers --out docs/benchmarks.md $(ARGS)
 
