@@ -12,6 +12,7 @@
 //! - [`inbox`]: what others have for the shard; [`control`]: what they want done
 //! - [`connection`]: one socket; [`poller`], [`wake`]: who wants to be polled; [`deadlines`]: who is out of time
 //! - [`members`]: who gets what
+//! - [`work`]: what a connection waits for
 //! - [`turn`]: the loop itself; [`input`], [`apply`]: what a turn does with bytes, and with a session's effects
 
 pub mod connection;
@@ -25,6 +26,7 @@ pub mod wake;
 mod apply;
 mod input;
 mod turn;
+mod work;
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;

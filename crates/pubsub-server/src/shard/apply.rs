@@ -1,7 +1,6 @@
 //! What a shard does with the effects of sessions, and with messages for members.
 
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use pubsub_protocol::push::PushBody;
 use pubsub_protocol::reply::{Answer, ErrorReply};
@@ -19,7 +18,6 @@ use crate::outbox::Frame;
 use crate::planted::{self, Bug};
 use crate::session::effect::{Close, Effect};
 use crate::session::id::ClientId;
-use crate::session::operation::Operation;
 use crate::session::subscriptions::{Stage as SubscriptionStage, Subscription};
 use crate::transport::frame::{encode_close, encode_control, encode_reply};
 use crate::transport::socket::Socket;
@@ -51,7 +49,7 @@ impl<S: Socket> Shard<S> {
                 Effect::Ping { .. } => {}
                 Effect::Run(operation) => self.start(slot, connection, operation),
                 Effect::Activate { channel, join, after } => self.activate(slot, connection, &channel, join, after),
-                Effect::End(subscription) => self.leave(connection, &subscription),
+                Effect::End(subscription) => self.leave(slot, connection, &subscription),
                 Effect::Close(close) => self.begin_close(slot, connection, &close),
             }
         }
@@ -87,36 +85,6 @@ impl<S: Socket> Shard<S> {
             connection.session.close(DisconnectCode::Slow.into(), &mut self.desk.context());
         }
         pushed
-    }
-
-    fn start(&mut self, slot: u32, connection: &mut Connection<S>, operation: Operation) {
-        let mut work = self.desk.node.run(operation, self.place(slot));
-        // The embedded engine is done at once. Nothing of the connection's is woken for that.
-        let first = work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        match first {
-            Poll::Ready(completion) => connection.session.complete(completion, &mut self.desk.context()),
-            Poll::Pending => {
-                connection.work.get_or_insert_default().push(work);
-                self.poll_work(slot, connection);
-            }
-        }
-    }
-
-    /// Gets on with what a connection's session waits for.
-    pub(super) fn poll_work(&mut self, slot: u32, connection: &mut Connection<S>) {
-        let waker = connection.waker(&self.ready, slot);
-        let mut cx = Context::from_waker(&waker);
-        let Some(mut work) = connection.work.take() else { return };
-        work.retain_mut(|work| match work.as_mut().poll(&mut cx) {
-            Poll::Pending => true,
-            Poll::Ready(completion) => {
-                connection.session.complete(completion, &mut self.desk.context());
-                false
-            }
-        });
-        if !work.is_empty() {
-            connection.work = Some(work);
-        }
     }
 
     /// A subscription is answered: what was held back for it follows, and it goes live.
@@ -165,7 +133,7 @@ impl<S: Socket> Shard<S> {
     }
 
     /// A subscription is over.
-    fn leave(&mut self, connection: &Connection<S>, subscription: &Subscription) {
+    fn leave(&mut self, slot: u32, connection: &mut Connection<S>, subscription: &Subscription) {
         if subscription.stage == SubscriptionStage::Subscribed {
             self.cells().subscriptions_closed.increment();
         }
@@ -184,15 +152,7 @@ impl<S: Socket> Shard<S> {
             self.desk.node.hub.leave(usize::from(self.index), &subscription.channel);
         }
         if subscription.traits.present || subscription.traits.announced {
-            let info = connection.session.info_in(subscription);
-            let node = self.desk.node.clone();
-            let (present, announced) = (subscription.traits.present, subscription.traits.announced);
-            let channel = subscription.channel.clone();
-            let mut departure = Box::pin(async move { node.depart(channel, info, present, announced).await });
-            // The embedded engine is done at once; a store that is further away is waited for elsewhere.
-            if departure.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-                tokio::spawn(departure);
-            }
+            self.depart(slot, connection, subscription);
         }
     }
 
@@ -217,7 +177,7 @@ impl<S: Socket> Shard<S> {
         if [DisconnectCode::Slow, DisconnectCode::WriteError].map(|code| Close::from(code).code).contains(&close.code) {
             connection.outbox.discard();
         }
-        connection.work = None;
+        Self::abandon(connection);
         connection.unread = None;
         connection.outbox.answer(encode_close(close.code, &close.reason));
         connection.stage = Stage::Closing { until_ms: close_deadline(self.desk.now.ms) };

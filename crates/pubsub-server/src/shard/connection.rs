@@ -12,7 +12,7 @@ use pubsub_protocol::websocket::{Decoder, Role};
 
 use super::deadlines::Scheduled;
 use super::wake::{ConnectionWaker, Ready};
-use crate::node::Work;
+use super::work;
 use crate::outbox::Outbox;
 use crate::session::{Opening, Session};
 use crate::transport::Slot;
@@ -53,9 +53,9 @@ pub struct Connection<S> {
     pub(super) decoder: Decoder,
     /// Made when something first wants to wake it.
     pub(super) wake: Option<Arc<ConnectionWaker>>,
-    /// Operations of the session that have to be waited for.
-    #[allow(clippy::box_collection, reason = "nearly always absent: 8 bytes instead of 24, in every connection")]
-    pub(super) work: Option<Box<Vec<Work>>>,
+    /// What has to be waited for.
+    #[allow(clippy::box_collection, reason = "nearly always absent: 8 bytes instead of 32, in every connection")]
+    pub(super) work: Option<Box<work::Queue>>,
     pub(super) unread: Option<Box<Unread>>,
     pub(super) stage: Stage,
     pub(super) scheduled: Scheduled,

@@ -133,6 +133,10 @@ impl<S: Socket> Shard<S> {
                 return;
             }
         }
+        if unread.input_done < unread.input.len() && self.has_to_stop(slot, connection) {
+            connection.unread = Some(unread);
+            return;
+        }
         let Unread { mut input, mut input_done, .. } = *unread;
         input_done += self.input(slot, connection, &mut input[input_done..]);
         if input_done < input.len() {

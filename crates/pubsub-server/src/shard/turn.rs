@@ -247,6 +247,7 @@ impl<S: Socket> Shard<S> {
             tracing::error!(connection_id = %connection.session.id(), "a bug in the server kept it from cleaning up");
             self.desk.effects.clear();
         }
+        Self::bequeath(&mut connection);
         self.desk.node.users.leave(connection.session.user(), self.place(slot));
         self.connections.remove(at(slot));
         self.cells().connections_closed.increment();

@@ -102,8 +102,13 @@ impl Engine for TestEngine {
     }
 
     fn remove_presence<'a>(&'a self, channel: &'a str, client: &'a str) -> Answer<'a, ()> {
-        // Whatever else is planted, what is asked to be forgotten is.
-        self.inner.remove_presence(channel, client)
+        // Whatever else is planted, what is asked to be forgotten is, sooner or later.
+        Box::pin(async move {
+            if channel.starts_with("late") {
+                self.disturb(channel).await?;
+            }
+            self.inner.remove_presence(channel, client).await
+        })
     }
 
     fn presence<'a>(&'a self, channel: &'a str) -> Answer<'a, BTreeMap<String, ClientInfo>> {

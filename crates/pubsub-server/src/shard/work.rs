@@ -1,0 +1,106 @@
+//! What a connection waits for: operations of its session, and its departures from channels, one after the other.
+//!
+//! The embedded engine is done at once, and nothing ever waits here. A store that is further away answers late, and may do what it
+//! was asked later than what it is asked next: who leaves a channel and comes back at once would be taken out of presence
+//! after having been put into it.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use super::Shard;
+use super::connection::Connection;
+use crate::node::Work;
+use crate::session::operation::Operation;
+use crate::session::subscriptions::Subscription;
+use crate::transport::socket::Socket;
+
+/// Something that is waited for.
+pub(super) enum Waiting {
+    /// Its completion goes to the session, and is of no interest once that has ended.
+    Operation(Work),
+    /// Takes a subscriber out of a channel's presence, whatever becomes of the connection.
+    Departure(Pin<Box<dyn Future<Output = ()> + Send>>),
+}
+
+/// In the order in which it is done.
+pub(super) type Queue = VecDeque<Waiting>;
+
+impl<S: Socket> Shard<S> {
+    pub(super) fn start(&mut self, slot: u32, connection: &mut Connection<S>, operation: Operation) {
+        let mut work = self.desk.node.run(operation, self.place(slot));
+        // Nothing of the connection's is woken for what is done at once.
+        let first = match connection.work {
+            None => work.as_mut().poll(&mut Context::from_waker(Waker::noop())),
+            Some(_) => Poll::Pending,
+        };
+        match first {
+            Poll::Ready(completion) => connection.session.complete(completion, &mut self.desk.context()),
+            Poll::Pending => self.wait_for(slot, connection, Waiting::Operation(work)),
+        }
+    }
+
+    /// A subscription is over: others are told of it.
+    pub(super) fn depart(&mut self, slot: u32, connection: &mut Connection<S>, subscription: &Subscription) {
+        let info = connection.session.info_in(subscription);
+        let node = self.desk.node.clone();
+        let (present, announced) = (subscription.traits.present, subscription.traits.announced);
+        let channel = subscription.channel.clone();
+        let mut departure = Box::pin(async move { node.depart(channel, info, present, announced).await });
+        let at_once =
+            connection.work.is_none() && departure.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
+        if !at_once {
+            self.wait_for(slot, connection, Waiting::Departure(departure));
+        }
+    }
+
+    fn wait_for(&mut self, slot: u32, connection: &mut Connection<S>, waiting: Waiting) {
+        connection.work.get_or_insert_default().push_back(waiting);
+        self.poll_work(slot, connection);
+    }
+
+    /// Gets on with what a connection waits for.
+    pub(super) fn poll_work(&mut self, slot: u32, connection: &mut Connection<S>) {
+        let waker = connection.waker(&self.ready, slot);
+        let mut cx = Context::from_waker(&waker);
+        let Some(mut work) = connection.work.take() else { return };
+        while let Some(first) = work.front_mut() {
+            match first {
+                Waiting::Operation(operation) => match operation.as_mut().poll(&mut cx) {
+                    Poll::Pending => break,
+                    Poll::Ready(completion) => connection.session.complete(completion, &mut self.desk.context()),
+                },
+                Waiting::Departure(departure) => match departure.as_mut().poll(&mut cx) {
+                    Poll::Pending => break,
+                    Poll::Ready(()) => {}
+                },
+            }
+            work.pop_front();
+        }
+        if !work.is_empty() {
+            connection.work = Some(work);
+        }
+    }
+
+    /// The session has ended: nobody waits for its operations any more.
+    pub(super) fn abandon(connection: &mut Connection<S>) {
+        if let Some(work) = &mut connection.work {
+            work.retain(|waiting| matches!(waiting, Waiting::Departure(_)));
+        }
+        connection.work.take_if(|work| work.is_empty());
+    }
+
+    /// The connection is gone: its departures go on without it.
+    pub(super) fn bequeath(connection: &mut Connection<S>) {
+        Self::abandon(connection);
+        if let Some(work) = connection.work.take() {
+            tokio::spawn(async move {
+                for waiting in *work {
+                    if let Waiting::Departure(departure) = waiting {
+                        departure.await;
+                    }
+                }
+            });
+        }
+    }
+}
