@@ -169,15 +169,21 @@ impl Common {
         Header::verify(self.plan.seed, payload).map(|header| header.id)
     }
 
-    /// The history of a channel, as somebody was told it.
-    pub(crate) fn record_history(&self, channel: u32, top: (&str, u64), entries: Vec<(u64, Content)>) {
+    /// The history of a channel, as `request` was told it, or somebody without a network in between.
+    pub(crate) fn record_history(
+        &self,
+        request: Option<u64>,
+        channel: u32,
+        top: (&str, u64),
+        entries: Vec<(u64, Content)>,
+    ) {
         let at = self.now();
         let mut ledger = self.ledger();
         let top = Place { epoch: ledger.epoch(top.0), offset: top.1 };
         // A history as long as the server's bound on an answer begins at its oldest and may end before its top.
         let cut = entries.last().is_some_and(|&(offset, _)| offset < top.offset);
         if !cut {
-            ledger.record(Event::History { at, channel, top, entries });
+            ledger.record(Event::History { at, channel, request, top, entries });
         }
     }
 
@@ -789,7 +795,7 @@ impl Fleet {
             (publication["offset"].as_u64().unwrap_or(0), self.common.content(data.as_bytes()))
         });
         let top = (history["epoch"].as_str().unwrap_or_default(), history["offset"].as_u64().unwrap_or(0));
-        self.common.record_history(channel, top, entries.collect());
+        self.common.record_history(None, channel, top, entries.collect());
     }
 
     /// Closes all members and publishers, at most `limit`.

@@ -88,16 +88,17 @@ pub enum Event {
     Break { at: Duration, sub: u32, generation: u32, cause: Cause },
     /// The subscriber's own unsubscribe is answered, or it closed its connection: it wants nothing more.
     Left { at: Duration, sub: u32, generation: u32 },
-    /// The history of a channel, from its oldest kept publication to its top.
-    History { at: Duration, channel: u32, top: Place, entries: Vec<(u64, Content)> },
+    /// The history of a channel, from its oldest kept publication to its top: what `request` was told, or somebody without a
+    /// network in between.
+    History { at: Duration, channel: u32, request: Option<u64>, top: Place, entries: Vec<(u64, Content)> },
     /// The last publication of a channel: every subscription has to reach it.
     Sentinel { channel: u32, id: PublicationId },
     /// The server lost its memory, as it must when a memory engine is killed: epochs up to now may be gone.
     Amnesia,
     /// The end: what is not there now will not come.
     Census { at: Duration },
-    /// A request other than a publish begins, by number.
-    Request { request: u64 },
+    /// A request other than a publish begins, by number; about this channel.
+    Request { request: u64, channel: Option<u32> },
     /// It is completed.
     Completion { request: u64 },
     /// A number that should be another: `expected ± tolerance` (for I13 and I15: at most that).

@@ -1,15 +1,14 @@
-//! What is allocated in this process now, to the byte: a counter around the system's allocator.
+//! What is allocated in this process now, to the byte: a counter around the allocator, which is the server's.
 //!
 //! Resident memory, which [`monitor`](crate::monitor) reads, has pages that were given back late and pages shared with nobody
 //! knows whom. Where server, clients and lab live in one process and a whole day has to be level, that is not
 //! good enough.
 
-use std::alloc::System;
-
 use cap::Cap;
+use tikv_jemallocator::Jemalloc;
 
 #[global_allocator]
-static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
+static ALLOCATOR: Cap<Jemalloc> = Cap::new(Jemalloc, usize::MAX);
 
 /// Bytes that are allocated and not yet given back.
 #[must_use]

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use stress::cli::{self, Pages, RunOptions};
 use stress::{Seed, budget};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// Breaks the server on purpose and judges every delivery.
 ///
@@ -151,6 +153,9 @@ impl From<Options> for RunOptions {
 
 fn main() -> ExitCode {
     let command = Cli::parse().command;
+    // What clients say, and in virtual time the server too: `RUST_LOG=debug stress replay …`.
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::OFF.into()).from_env_lossy();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
     budget::raise_descriptors();
     let outcome = match command {
         Command::List => Ok(cli::list()),

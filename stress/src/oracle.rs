@@ -14,7 +14,11 @@
 //! - [`generate`], [`mutate`]: good ledgers, and ways to spoil them
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::BuildHasherDefault;
+use std::time::Duration;
 
+use ahash::AHasher;
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::{Content, Event, Outcome};
@@ -36,6 +40,9 @@ use subscription::Subscription;
 
 /// Lines of a witness.
 const WITNESS_LINES_MAX: usize = 10;
+
+/// Found by number in one step, listed in the order of their coming: nothing observable follows a hash.
+pub(crate) type ByNumber<K, V> = IndexMap<K, V, BuildHasherDefault<AHasher>>;
 
 /// Findings by what they are and whom they are about.
 pub(crate) type Findings = BTreeMap<(Class, Subject), Finding>;
@@ -119,13 +126,23 @@ pub struct Tally {
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     findings: Findings,
-    evaluated: BTreeMap<Law, u64>,
+    evaluated: [u64; Law::ALL.len()],
 }
 
 impl Notes {
     /// The law was looked at.
     pub(crate) fn check(&mut self, law: Law) {
-        *self.evaluated.entry(law).or_default() += 1;
+        self.check_many(law, 1);
+    }
+
+    /// So often.
+    fn check_many(&mut self, law: Law, count: u64) {
+        self.evaluated[law as usize] += count;
+    }
+
+    fn judgement(self) -> Judgement {
+        let evaluated = Law::ALL.into_iter().zip(self.evaluated).filter(|&(_, count)| count > 0).collect();
+        Judgement { findings: self.findings, evaluated }
     }
 
     /// It was broken.
@@ -141,13 +158,14 @@ impl Notes {
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Oracle {
-    channels: BTreeMap<u32, Channel>,
+    channels: ByNumber<u32, Channel>,
     /// Which channel a publisher publishes to, and how many it has begun.
-    publishers: BTreeMap<u32, (u32, u64)>,
-    subscriptions: BTreeMap<u32, Subscription>,
+    publishers: ByNumber<u32, (u32, u64)>,
+    subscriptions: ByNumber<u32, Subscription>,
     /// Publications that arrived although nobody had begun them: ours to blame, or nobody's.
     early: BTreeMap<(u32, PublicationId), String>,
-    requests: BTreeSet<u64>,
+    /// Open requests; of those about a channel, how far each of its streams was acknowledged when they began.
+    requests: BTreeMap<u64, Option<BTreeMap<u32, u64>>>,
     notes: Notes,
     tally: Tally,
     over: bool,
@@ -169,7 +187,7 @@ impl Oracle {
             Event::Subscription { sub, channel, bystander } => {
                 self.subscriptions.insert(*sub, Subscription::new(*sub, *channel, *bystander));
             }
-            Event::Invoke { id, .. } => self.invoke(*id),
+            Event::Invoke { at, id } => self.invoke(*at, *id),
             Event::Done { id, outcome, .. } => self.done(*id, *outcome),
             Event::Ask { at, sub, generation, from } => {
                 let Some((subscription, channel)) = parties(&mut self.subscriptions, &mut self.channels, *sub) else {
@@ -236,12 +254,17 @@ impl Oracle {
                 };
                 subscription.left(*generation, channel, &mut self.notes);
             }
-            Event::History { at, channel, top, entries } => {
+            Event::History { at, channel, request, top, entries } => {
                 for (offset, content) in entries {
                     self.content_of(Subject::Channel(*channel), *channel, *content, *offset, u32::MAX);
                 }
                 if let Some(channel) = self.channels.get_mut(channel) {
-                    channel.history(*at, *top, entries, &mut self.notes);
+                    let asked = request.and_then(|request| self.requests.get(&request)?.as_ref());
+                    let acked_top = match asked {
+                        Some(acked_tops) => acked_tops.get(&top.epoch).copied().unwrap_or(0),
+                        None => channel.acked_top(top.epoch),
+                    };
+                    channel.history(*at, *top, entries, acked_top, &mut self.notes);
                 }
             }
             Event::Sentinel { channel, id } => {
@@ -251,12 +274,13 @@ impl Oracle {
             }
             Event::Amnesia => self.channels.values_mut().for_each(Channel::forgets),
             Event::Census { .. } => self.over = true,
-            Event::Request { request } => {
-                self.requests.insert(*request);
+            Event::Request { request, channel } => {
+                let asked = channel.and_then(|channel| self.channels.get(&channel));
+                self.requests.insert(*request, asked.map(Channel::acked_tops));
             }
             Event::Completion { request } => {
                 self.notes.check(Law::I17);
-                if !self.requests.remove(request) {
+                if self.requests.remove(request).is_none() {
                     let line = || format!("request {request} completed, but it was not open");
                     self.notes.find(Class::LostCompletion, Subject::Run, line);
                 }
@@ -272,7 +296,7 @@ impl Oracle {
                 }
             }
             Event::Checked { law, count, wrong } => {
-                *self.notes.evaluated.entry(*law).or_default() += count;
+                self.notes.check_many(*law, *count);
                 for line in wrong {
                     self.notes.find(Class::of_measure(*law), Subject::Run, || line.clone());
                 }
@@ -280,12 +304,12 @@ impl Oracle {
         }
     }
 
-    fn invoke(&mut self, id: PublicationId) {
+    fn invoke(&mut self, at: Duration, id: PublicationId) {
         self.tally.invoked += 1;
         let Some((channel, invoked)) = self.publishers.get_mut(&id.publisher) else { return };
         *invoked = (*invoked).max(id.n);
         if let Some(channel) = self.channels.get_mut(channel) {
-            channel.invoke(id);
+            channel.invoke(at, id);
         }
     }
 
@@ -354,7 +378,7 @@ impl Oracle {
     /// What was found. Complete only after a census.
     #[must_use]
     pub fn judge(&self) -> Judgement {
-        let mut notes = Notes { findings: self.notes.findings.clone(), evaluated: self.notes.evaluated.clone() };
+        let mut notes = Notes { findings: self.notes.findings.clone(), evaluated: self.notes.evaluated };
         for ((sub, id), line) in &self.early {
             let begun_after_all = self.publishers.get(&id.publisher).is_some_and(|&(_, invoked)| id.n <= invoked);
             let class = if begun_after_all { Class::HarnessFault } else { Class::Phantom };
@@ -371,18 +395,18 @@ impl Oracle {
             }
         }
         if self.over {
-            for request in &self.requests {
+            for request in self.requests.keys() {
                 let line = || format!("request {request} was never completed");
                 notes.find(Class::LostCompletion, Subject::Run, line);
             }
         }
-        Judgement { findings: notes.findings, evaluated: notes.evaluated }
+        notes.judgement()
     }
 }
 
 fn parties<'a>(
-    subscriptions: &'a mut BTreeMap<u32, Subscription>,
-    channels: &'a mut BTreeMap<u32, Channel>,
+    subscriptions: &'a mut ByNumber<u32, Subscription>,
+    channels: &'a mut ByNumber<u32, Channel>,
     sub: u32,
 ) -> Option<(&'a mut Subscription, &'a mut Channel)> {
     let subscription = subscriptions.get_mut(&sub)?;

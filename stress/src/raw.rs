@@ -189,6 +189,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawPeer<S> {
             if let Some(unit) = step.complete {
                 return Ok(Some((unit, std::mem::take(&mut self.begun))));
             }
+            // Waited for to its end, it would swallow the beginning of the next.
+            if self.begun.get(1).is_some_and(|length| length & 0x80 != 0) {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame of the server is masked"));
+            }
             let mut buf = [0; 4096];
             let count = self.stream.read(&mut buf).await?;
             if count == 0 {

@@ -64,9 +64,9 @@ impl Fleet {
         let (client, common) = (self.member(member).cloned(), Arc::clone(&self.common));
         async move {
             let Some(client) = client else { return };
-            common.ledger().record(Event::Request { request });
+            common.ledger().record(Event::Request { request, channel: Some(number(channel)) });
             match question {
-                Question::History => history(&client, &common, channel).await,
+                Question::History => history(&client, &common, request, channel).await,
                 Question::Presence => drop(client.presence_stats(channel_name(channel)).await),
             }
             common.ledger().record(Event::Completion { request });
@@ -122,7 +122,7 @@ impl Fleet {
             let request = History { channel: channel_name(channel), limit: -1, ..History::default() };
             let Ok(history) = service.history(request).await else { continue };
             let entries = history.publications.iter().map(|one| (one.offset, self.common.content(one.data.as_bytes())));
-            self.common.record_history(number(channel), (&history.epoch, history.offset), entries.collect());
+            self.common.record_history(None, number(channel), (&history.epoch, history.offset), entries.collect());
         }
         let at = self.now();
         self.ledger().record(Event::Census { at });
@@ -133,12 +133,13 @@ impl Fleet {
     }
 }
 
-async fn history(client: &Client, common: &Common, channel: u64) {
+async fn history(client: &Client, common: &Common, request: u64, channel: u64) {
     let query = HistoryQuery { limit: -1, ..HistoryQuery::default() };
     // No answer, or a refusal, tells nothing of the history.
     let Ok(history) = client.history(channel_name(channel), query).await else { return };
     let entries = history.publications.iter().map(|one| (one.offset, common.content(one.data.as_bytes()))).collect();
-    common.record_history(number(channel), (&history.position.epoch, history.position.offset), entries);
+    let top = (&*history.position.epoch, history.position.offset);
+    common.record_history(Some(request), number(channel), top, entries);
 }
 
 /// How long a member's last words may take.

@@ -26,6 +26,8 @@ pub(super) struct Subscriber {
     place: Option<Place>,
     live: bool,
     reached: bool,
+    /// So many did not fit into its mailbox, which only somebody who leaves may put up with.
+    lagged: Option<u64>,
     broke_at: Option<Duration>,
     /// Of all it was given, in order.
     sequence: Arc<AtomicU64>,
@@ -33,8 +35,9 @@ pub(super) struct Subscriber {
 
 impl Subscriber {
     pub(super) fn new(common: Arc<Common>, sub: u32, channel: u32, bystander: bool, sequence: Arc<AtomicU64>) -> Self {
-        let (generation, place, broke_at) = (0, None, None);
-        Self { common, sub, channel, bystander, generation, place, live: false, reached: false, broke_at, sequence }
+        let (generation, place, lagged, broke_at) = (0, None, None, None);
+        let (live, reached) = (false, false);
+        Self { common, sub, channel, bystander, generation, place, live, reached, lagged, broke_at, sequence }
     }
 
     pub(super) async fn run(mut self, mut subscription: Subscription) {
@@ -43,6 +46,12 @@ impl Subscriber {
         while let Some(news) = subscription.next().await {
             if !longest.is_zero() && chance.bernoulli(PAUSES) {
                 tokio::time::sleep(chance.between(Duration::ZERO, longest)).await;
+            }
+            let leaves =
+                matches!(news, News::Unsubscribed { code: News::UNSUBSCRIBED_BY_US | News::CONNECTION_CLOSED, .. });
+            if let Some(missed) = self.lagged.take().filter(|_| !leaves) {
+                let wrong = vec![format!("subscription {} of the lab left {missed} publications unread", self.sub)];
+                self.common.ledger().record(Event::Checked { law: Law::I11, count: 1, wrong });
             }
             match news {
                 News::Subscribed(subscribed) => self.subscribed(&subscribed),
@@ -54,10 +63,7 @@ impl Subscriber {
                     self.common.ledger().record(Event::Left { at, sub, generation });
                 }
                 News::Unsubscribed { code, .. } => self.broke(Cause::Unsubscribed(code)),
-                News::Lagged { missed } => {
-                    let wrong = vec![format!("subscription {} of the lab left {missed} publications unread", self.sub)];
-                    self.common.ledger().record(Event::Checked { law: Law::I11, count: 1, wrong });
-                }
+                News::Lagged { missed } => self.lagged = Some(missed),
                 _ => {}
             }
         }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Class, Law, Notes, Subject};
+use smallvec::SmallVec;
+
+use super::{ByNumber, Class, Law, Notes, Subject};
 use crate::ledger::{Content, Outcome, Place, Policy};
 use crate::payload::PublicationId;
 
@@ -41,13 +43,16 @@ pub(super) struct Channel {
     pub(super) sentinel: Option<PublicationId>,
     pub(super) failed: BTreeSet<PublicationId>,
     unknown: BTreeSet<PublicationId>,
-    in_flight: BTreeSet<PublicationId>,
+    /// When each of them was begun.
+    in_flight: ByNumber<PublicationId, Duration>,
+    /// When the last of those that succeeded was begun: history was no older than that.
+    refreshed_at: Option<Duration>,
     /// Acknowledged without a place, and nobody has told of one yet.
     unplaced: BTreeSet<PublicationId>,
     /// Begun before the server lost its memory and answered after: the answer may tell of what is gone.
     excused: BTreeSet<PublicationId>,
     /// For each publication of a channel with history that has no place yet: how far each stream was known to be when it was begun.
-    floors: BTreeMap<PublicationId, Vec<(u32, u64)>>,
+    floors: ByNumber<PublicationId, SmallVec<[(u32, u64); 1]>>,
     /// Told of before they were begun, which is the harness's fault.
     early: BTreeSet<PublicationId>,
     streams: BTreeMap<u32, Stream>,
@@ -68,10 +73,11 @@ impl Channel {
             sentinel: None,
             failed: BTreeSet::new(),
             unknown: BTreeSet::new(),
-            in_flight: BTreeSet::new(),
+            in_flight: ByNumber::default(),
+            refreshed_at: None,
             unplaced: BTreeSet::new(),
             excused: BTreeSet::new(),
-            floors: BTreeMap::new(),
+            floors: ByNumber::default(),
             early: BTreeSet::new(),
             streams: BTreeMap::new(),
             published: 0,
@@ -88,12 +94,12 @@ impl Channel {
         Subject::Channel(self.number)
     }
 
-    pub(super) fn invoke(&mut self, id: PublicationId) {
+    pub(super) fn invoke(&mut self, at: Duration, id: PublicationId) {
         self.published += 1;
         self.run = id.run;
         let begun = self.begun.entry(id.publisher).or_default();
         *begun = id.n.max(*begun);
-        self.in_flight.insert(id);
+        self.in_flight.insert(id, at);
         if self.has_history() && !self.early.remove(&id) {
             let floors = self.streams.iter().map(|(&epoch, stream)| (epoch, stream.ids.len() as u64)).collect();
             self.floors.insert(id, floors);
@@ -102,10 +108,13 @@ impl Channel {
 
     pub(super) fn done(&mut self, id: PublicationId, outcome: Outcome, notes: &mut Notes) {
         notes.check(Law::I17);
-        if !self.in_flight.remove(&id) {
+        let Some(begun_at) = self.in_flight.swap_remove(&id) else {
             let line = || format!("the publish of {id} was answered, but it was not open");
             notes.find(Class::LostCompletion, self.subject(), line);
             return;
+        };
+        if matches!(outcome, Outcome::Ok(_)) {
+            self.refreshed_at = self.refreshed_at.max(Some(begun_at));
         }
         match outcome {
             Outcome::Ok(Some(place)) => {
@@ -125,7 +134,7 @@ impl Channel {
                     notes.find(Class::Aborted, self.subject(), line);
                 }
                 self.failed.insert(id);
-                self.floors.remove(&id);
+                self.floors.swap_remove(&id);
             }
             Outcome::Unknown => {
                 self.unknown.insert(id);
@@ -169,7 +178,7 @@ impl Channel {
         stream.ids[at] = packed(id);
         self.unplaced.remove(&id);
         notes.check(Law::I10);
-        let Some(floors) = self.floors.remove(&id) else {
+        let Some(floors) = self.floors.swap_remove(&id) else {
             self.early.insert(id);
             return;
         };
@@ -192,6 +201,11 @@ impl Channel {
         self.streams.get(&epoch).map_or(0, |stream| stream.acked_top)
     }
 
+    /// The same of every epoch.
+    pub(super) fn acked_tops(&self) -> BTreeMap<u32, u64> {
+        self.streams.iter().map(|(&epoch, stream)| (epoch, stream.acked_top)).collect()
+    }
+
     /// The place of a publication, if anybody told of it.
     pub(super) fn place_of(&self, id: PublicationId) -> Option<Place> {
         self.streams.iter().find_map(|(&epoch, stream)| {
@@ -205,19 +219,37 @@ impl Channel {
         self.begun.get(&publisher).copied().unwrap_or(0)
     }
 
+    /// Whether the history, which lives for so long after each publication, cannot have run out by `at`.
+    pub(super) fn is_fresh(&self, at: Duration) -> bool {
+        self.refreshed_at.is_some_and(|refreshed_at| at.saturating_sub(refreshed_at) < self.policy.history_ttl)
+    }
+
     /// Whether this publish is known to have succeeded.
     pub(super) fn is_ok(&self, publisher: u32, n: u64) -> bool {
         let id = PublicationId { run: self.run, publisher, n };
-        !self.failed.contains(&id) && !self.unknown.contains(&id) && !self.in_flight.contains(&id)
+        !self.failed.contains(&id) && !self.unknown.contains(&id) && !self.in_flight.contains_key(&id)
+    }
+
+    /// Whether nobody knows what came of this publish: then it may still come, whatever its publisher has sent meanwhile.
+    pub(super) fn is_unknown(&self, id: PublicationId) -> bool {
+        self.unknown.contains(&id)
     }
 
     pub(super) fn forgets(&mut self) {
         self.forgotten.extend(self.streams.keys());
         self.unplaced.clear();
-        self.excused.extend(&self.in_flight);
+        self.excused.extend(self.in_flight.keys());
     }
 
-    pub(super) fn history(&mut self, at: Duration, top: Place, entries: &[(u64, Content)], notes: &mut Notes) {
+    /// What somebody was told who asked when so much had been acknowledged.
+    pub(super) fn history(
+        &mut self,
+        at: Duration,
+        top: Place,
+        entries: &[(u64, Content)],
+        acked_top: u64,
+        notes: &mut Notes,
+    ) {
         notes.check(Law::I9);
         for (offset, content) in entries {
             if let Ok(id) = content {
@@ -228,8 +260,8 @@ impl Channel {
         let stream = self.streams.entry(top.epoch).or_default();
         stream.history_top = stream.history_top.max(top.offset);
         let mut lost = |line: String| notes.find(Class::AckedThenLost, subject, || line);
-        if stream.acked_top > top.offset {
-            lost(format!("the history of {at:?} ends at {}, but {} was acknowledged", top.offset, stream.acked_top));
+        if acked_top > top.offset {
+            lost(format!("the history of {at:?} ends at {}, but {acked_top} was acknowledged", top.offset));
         }
         let steps = entries.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1);
         if !steps || entries.last().is_some_and(|&(offset, _)| offset != top.offset) {
@@ -248,7 +280,7 @@ impl Channel {
 
     /// What can only be said at the end.
     pub(super) fn judge(&self, notes: &mut Notes) {
-        for id in &self.in_flight {
+        for id in self.in_flight.keys() {
             notes.find(Class::LostCompletion, self.subject(), || format!("the publish of {id} was never answered"));
         }
         if !self.has_history() {
@@ -260,7 +292,7 @@ impl Channel {
             for &id in stream.ids.iter().filter(|&&id| id != 0) {
                 let (publisher, n) = (id >> 40, id & ((1 << 40) - 1));
                 let latest = latest.entry(publisher).or_default();
-                if n < *latest {
+                if n < *latest && !self.is_unknown(PublicationId { run: self.run, publisher: publisher as u32, n }) {
                     let line = || format!("{} stands behind number {latest} of the same publisher", unpacked(id));
                     notes.find(Class::Inversion, self.subject(), line);
                 }

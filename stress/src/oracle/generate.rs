@@ -306,7 +306,7 @@ impl Model {
                 let kept = stream.trimmed..stream.log.len() as u64;
                 let entries = kept.map(|at| (at + 1, Ok(stream.log[at as usize]))).collect();
                 let top = Place { epoch: stream.epoch, offset: stream.log.len() as u64 };
-                self.events.push(Event::History { at: self.now, channel: channel as u32, top, entries });
+                self.events.push(Event::History { at: self.now, channel: channel as u32, request: None, top, entries });
             }
         }
         let live = self.subscribers.iter().filter(|subscriber| subscriber.live).count() as f64;
@@ -324,7 +324,7 @@ impl Model {
         for law in [Law::I16, Law::I19] {
             self.events.push(Event::Checked { law, count: 1, wrong: Vec::new() });
         }
-        self.events.push(Event::Request { request: 1 });
+        self.events.push(Event::Request { request: 1, channel: None });
         self.events.push(Event::Completion { request: 1 });
         self.events.push(Event::Census { at: self.now });
     }

@@ -79,7 +79,7 @@ impl<'a> Judge<'a> {
                 Event::Checked { law, wrong, .. } if !wrong.is_empty() => {
                     verdicts.insert((Class::of_measure(*law), Subject::Run));
                 }
-                Event::Request { request } => drop(open.insert(*request)),
+                Event::Request { request, .. } => drop(open.insert(*request)),
                 Event::Completion { request } if !open.remove(request) => {
                     verdicts.insert((Class::LostCompletion, Subject::Run));
                 }
@@ -265,13 +265,36 @@ impl<'a> Judge<'a> {
         kept
     }
 
+    /// When the last publish of a channel that had succeeded by event `end` was begun.
+    fn last_success_before(&self, end: usize, channel: u32) -> Option<Duration> {
+        let before = &self.events[..end];
+        let begun = before.iter().filter_map(|event| match event {
+            Event::Invoke { at, id } if self.homes.get(&id.publisher) == Some(&channel) => Some((*at, *id)),
+            _ => None,
+        });
+        let has_succeeded = |id: PublicationId| {
+            let done = before.iter().find_map(|event| match event {
+                Event::Done { id: of, outcome, .. } if *of == id => Some(*outcome),
+                _ => None,
+            });
+            matches!(done, Some(Outcome::Ok(_)))
+        };
+        begun.filter(|&(_, id)| has_succeeded(id)).map(|(at, _)| at).max()
+    }
+
+    fn is_unknown(&self, publisher: u32, n: u64) -> bool {
+        self.events.iter().any(|event| {
+            let Event::Done { id, outcome: Outcome::Unknown, .. } = event else { return false };
+            (id.publisher, id.n) == (publisher, n)
+        })
+    }
+
     fn streamed(&self, sub: u32, channel: u32, verdicts: &mut Verdicts, accepted: &mut Told) {
         let subject = Subject::Subscription(sub);
         let policy = self.policies[&channel];
         let mut spans: Vec<Span> = Vec::new();
         let mut ended = true;
         let (mut asked, mut asked_at) = (None, 0);
-        let mut moved_at = Duration::ZERO;
         let speak = |accepted: &mut Told, at, place: Place, content: Content| {
             if let Ok(id) = content {
                 accepted.entry(at).or_default().push((channel, place, id));
@@ -324,8 +347,11 @@ impl<'a> Judge<'a> {
                                 }
                                 let kept = policy.history_size.min(policy.recovery_max);
                                 let near = (asked.offset..=asked.offset.saturating_add(kept)).contains(&place.offset);
-                                let young = when.saturating_sub(moved_at) < policy.history_ttl;
-                                if *was_recovering && asked.epoch == place.epoch && near && young {
+                                let young = self
+                                    .last_success_before(at, channel)
+                                    .is_some_and(|begun_at| when.saturating_sub(begun_at) < policy.history_ttl);
+                                let kept = asked.offset == place.offset || near && young;
+                                if *was_recovering && asked.epoch == place.epoch && kept {
                                     verdicts.insert((Class::NeedlessFailure, subject));
                                 }
                             }
@@ -336,10 +362,8 @@ impl<'a> Judge<'a> {
                             ended = false;
                         }
                     }
-                    moved_at = *when;
                 }
-                Event::Push { at: when, epoch, offset, content, .. } => {
-                    moved_at = *when;
+                Event::Push { epoch, offset, content, .. } => {
                     let Some(current) = spans.last().filter(|_| !ended).map(|span| span.epoch) else { continue };
                     if let Some(told) = epoch.filter(|&told| told != current) {
                         verdicts.insert((Class::SilentGap, subject));
@@ -400,7 +424,8 @@ impl<'a> Judge<'a> {
                 let arrivals = numbers.iter().map(|&n| Some(n)).collect();
                 let span = Span { epoch: 0, start, arrivals, charged: BTreeSet::new() };
                 let unfounded = |n: u64| !ok(publisher, n);
-                sequence_where(&span, subject, verdicts, unfounded);
+                let unknown = |n: u64| self.is_unknown(publisher, n);
+                sequence_where(&span, subject, verdicts, unfounded, unknown);
             }
         }
         let over = self.events.iter().any(|event| matches!(event, Event::Census { .. }));
@@ -451,7 +476,7 @@ impl<'a> Judge<'a> {
                         }
                         Outcome::Unknown => {}
                     },
-                    Event::History { channel: c, top, entries, .. } if *c == channel => {
+                    Event::History { channel: c, request, top, entries, .. } if *c == channel => {
                         here.extend(entries.iter().filter_map(|&(offset, content)| {
                             Some((Place { epoch: top.epoch, offset }, content.ok()?))
                         }));
@@ -460,7 +485,13 @@ impl<'a> Judge<'a> {
                         let offsets: Vec<u64> = entries.iter().map(|&(offset, _)| offset).collect();
                         let whole = offsets.windows(2).all(|w| w[0] + 1 == w[1])
                             && offsets.last().is_none_or(|&last| last == top.offset);
-                        let short = acked.get(&top.epoch).is_some_and(|&acked| acked > top.offset);
+                        let asked_at = self.events.iter().position(
+                            |event| matches!(event, Event::Request { request: of, .. } if Some(*of) == *request),
+                        );
+                        let short = match asked_at {
+                            Some(asked_at) => self.acked_top(channel, top.epoch, asked_at) > top.offset,
+                            None => acked.get(&top.epoch).is_some_and(|&acked| acked > top.offset),
+                        };
                         let gone = acked
                             .iter()
                             .any(|(epoch, &top_of)| *epoch != top.epoch && top_of > 0 && !forgotten.contains(epoch));
@@ -529,7 +560,8 @@ impl<'a> Judge<'a> {
         }
         for (place, (_, id)) in standing {
             let before = standing.range(..place).filter(|(p, _)| p.epoch == place.epoch);
-            if before.into_iter().any(|(_, (_, other))| other.publisher == id.publisher && other.n > id.n) {
+            let behind = before.into_iter().any(|(_, (_, other))| other.publisher == id.publisher && other.n > id.n);
+            if behind && !self.is_unknown(id.publisher, id.n) {
                 verdicts.insert((Class::Inversion, subject));
             }
         }
@@ -617,11 +649,17 @@ fn highest(span: &Span) -> u64 {
 }
 
 fn sequence(span: &Span, subject: Subject, verdicts: &mut Verdicts) {
-    sequence_where(span, subject, verdicts, |_| false);
+    sequence_where(span, subject, verdicts, |_| false, |_| false);
 }
 
-/// I4 over what arrived in a span: as sets and pairs. `excused` numbers may be missing.
-fn sequence_where(span: &Span, subject: Subject, verdicts: &mut Verdicts, excused: impl Fn(u64) -> bool) {
+/// I4 over what arrived in a span: as sets and pairs. `excused` numbers may be missing, `late` ones may come late.
+fn sequence_where(
+    span: &Span,
+    subject: Subject,
+    verdicts: &mut Verdicts,
+    excused: impl Fn(u64) -> bool,
+    late: impl Fn(u64) -> bool,
+) {
     let arrived: Vec<u64> = span.arrivals.iter().flatten().copied().collect();
     for (at, &number) in arrived.iter().enumerate() {
         let class = if number <= span.start {
@@ -633,7 +671,9 @@ fn sequence_where(span: &Span, subject: Subject, verdicts: &mut Verdicts, excuse
         } else {
             continue;
         };
-        verdicts.insert((class, subject));
+        if class == Class::Duplicate || !late(number) {
+            verdicts.insert((class, subject));
+        }
     }
     let top = arrived.iter().copied().max().unwrap_or(span.start);
     let lost = (span.start + 1..=top).any(|n| !arrived.contains(&n) && !span.charged.contains(&n) && !excused(n));

@@ -60,14 +60,11 @@ pub(super) struct Subscription {
     state: State,
     generation: u32,
     span: Option<Span>,
-    /// When it last moved on: what it lacks is younger than that.
-    moved_at: Duration,
 }
 
 impl Subscription {
     pub(super) fn new(number: u32, channel: u32, bystander: bool) -> Self {
-        let (state, moved_at) = (State::Idle, Duration::ZERO);
-        Self { number, channel, bystander, state, generation: 0, span: None, moved_at }
+        Self { number, channel, bystander, state: State::Idle, generation: 0, span: None }
     }
 
     pub(super) fn is_live(&self) -> bool {
@@ -123,7 +120,6 @@ impl Subscription {
             self.close_span(channel, notes);
             let begun = channel.publishers.iter().map(|&publisher| (publisher, invoked(publisher))).collect();
             self.span = Some(Span::Plain { begun, tracks: BTreeMap::new() });
-            self.moved_at = reply.at;
             return;
         }
         let Some(place) = reply.place else { return };
@@ -132,7 +128,6 @@ impl Subscription {
         } else {
             self.not_recovered(reply, from, place, channel, notes);
         }
-        self.moved_at = reply.at;
     }
 
     fn recovered(
@@ -209,8 +204,9 @@ impl Subscription {
                 notes.check(Law::I6);
                 let missed = place.offset.checked_sub(asked.offset);
                 let bound = channel.policy.history_size.min(channel.policy.recovery_max);
-                let young = reply.at.saturating_sub(self.moved_at) < channel.policy.history_ttl;
-                if place.epoch == asked.epoch && missed.is_some_and(|missed| missed <= bound) && young {
+                // Who missed nothing needs no history.
+                let kept = |missed| missed == 0 || missed <= bound && channel.is_fresh(reply.at);
+                if place.epoch == asked.epoch && missed.is_some_and(kept) {
                     let line = || {
                         format!(
                             "not recovered at {:?} from {}, with the top at {} and {bound} kept",
@@ -252,13 +248,12 @@ impl Subscription {
             notes.find(Class::SilentGap, subject, line);
             return;
         }
-        self.moved_at = push.at;
         let epoch = match &mut self.span {
             None => return,
             Some(Span::Plain { begun, tracks }) => {
                 notes.check(Law::I4);
                 if let Ok(id) = push.content {
-                    plain(begun, tracks, id, subject, notes);
+                    plain(begun, tracks, id, channel, subject, notes);
                 }
                 return;
             }
@@ -397,6 +392,7 @@ fn plain(
     begun: &BTreeMap<u32, u64>,
     tracks: &mut BTreeMap<u32, Track>,
     id: PublicationId,
+    channel: &Channel,
     subject: Subject,
     notes: &mut Notes,
 ) {
@@ -405,6 +401,8 @@ fn plain(
     let last = track.last();
     let (class, what) = match track.arrive(id.n, false) {
         Arrival::Next | Arrival::Ahead { .. } => return,
+        // Its connection was lost, and what was sent on the next one may have been faster.
+        Arrival::Late | Arrival::Before if channel.is_unknown(id) => return,
         Arrival::Late => (Class::Reorder, "after"),
         Arrival::Again => (Class::Duplicate, "once more after"),
         Arrival::Before => (Class::Regression, "from before the span, after"),

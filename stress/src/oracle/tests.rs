@@ -126,6 +126,7 @@ fn an_answer_that_was_on_its_way_when_the_memory_went_promises_nothing() {
             Event::History {
                 at,
                 channel,
+                request: None,
                 top: crate::ledger::Place { epoch: 1, offset: 1 },
                 entries: vec![(1, Ok(id(2)))],
             },

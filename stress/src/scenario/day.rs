@@ -27,8 +27,12 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const HOUR: Duration = Duration::from_secs(3600);
 const MINUTE: Duration = Duration::from_secs(60);
 const RATE: f64 = 100.0;
-/// With one publication in each channel every 100 seconds, six are kept, and the seventh pushes the first one out.
-const HISTORY_TTL: Duration = Duration::from_secs(600);
+/// A channel gets a publication every 100 seconds, and its history runs out shortly before the next: whoever comes back in time
+/// recovers, and who stays away for longer is told that it could not.
+const HISTORY_TTL: Duration = Duration::from_secs(90);
+const HISTORY_SIZE: u64 = 10;
+/// By then every channel has had several publications.
+const WARM_UP: Duration = Duration::from_secs(1200);
 const SAMPLE_EVERY: Duration = Duration::from_secs(300);
 /// Growth of live bytes over the day that would still be no leak: what a level series of this length shows by accident.
 const GROWTH_MAX_PERCENT: f64 = 1.0;
@@ -71,7 +75,7 @@ impl Day {
         let topology = Topology {
             connections,
             channels: connections,
-            history_size: 100,
+            history_size: HISTORY_SIZE,
             history_ttl: HISTORY_TTL,
             sessions: if self.payload_only { quiet } else { busy },
             ..Topology::default()
@@ -208,7 +212,7 @@ impl Day {
         let level: Vec<(f64, f64)> = outcome
             .samples
             .iter()
-            .filter(|sample| sample.is_level && sample.at > HISTORY_TTL * 2)
+            .filter(|sample| sample.is_level && sample.at > WARM_UP)
             .map(|sample| (sample.at.as_secs_f64(), sample.live_bytes.saturating_sub(sample.ledger_bytes) as f64))
             .collect();
         let slope = trend(&level);

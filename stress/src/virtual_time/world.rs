@@ -40,6 +40,8 @@ const HANG_AFTER: Duration = Duration::from_secs(24 * 3600);
 const OUTBOXES_EVERY: u64 = 8;
 /// What a publication's frame is longer than its payload at most, and any other frame.
 const FRAME_BYTES: usize = 512;
+/// How often it is looked whether the node has come to rest.
+const REST_INTERVAL: Duration = Duration::from_millis(10);
 /// Histories read at the census.
 const CENSUS_CHANNELS_MAX: u64 = 500;
 
@@ -467,24 +469,27 @@ impl<'a> World<'a> {
         self.fleet.settle(self.bound(), subscriptions).await;
         self.fleet.check_given_up();
         let Some(server) = self.node.server() else { return };
-        let stats = server.service().metrics().snapshot();
         let clients = topology.connections + publisher_connections(self.plan) + wires;
-        for (name, expected, actual) in
-            [("num_clients", clients, stats.connections()), ("num_subs", subscriptions, stats.subscriptions())]
-        {
-            let (name, expected, actual) = (name.to_owned(), expected as f64, actual as f64);
-            self.fleet.ledger().record(Event::Compare { law: Law::I14, name, expected, actual, tolerance: 0.0 });
-        }
+        let service = server.service();
+        let mut expected = vec![("num_clients".to_owned(), clients), ("num_subs".to_owned(), subscriptions)];
         for channel in 0..topology.channels.min(CENSUS_CHANNELS_MAX) {
             let here = (0..topology.connections).filter(|&c| topology.channels_of(c).any(|of| of == channel)).count();
             let here = here + (0..wires).filter(|w| w % topology.channels == channel).count();
-            let name = channel_name(channel);
-            let present = server.service().presence_stats(OfChannel { channel: name.clone() }).await;
-            let actual = present.map_or(f64::NAN, |present| f64::from(present.num_clients));
-            let (name, expected) = (format!("present in {name}"), here as f64);
-            self.fleet.ledger().record(Event::Compare { law: Law::I18, name, expected, actual, tolerance: 0.0 });
+            expected.push((channel_name(channel), here as u64));
         }
-        self.fleet.take_census(server.service(), CENSUS_CHANNELS_MAX).await;
+        // Publishers come back in their own time, and connections that were given up are closed in the server's.
+        let deadline = Instant::now() + self.bound();
+        let mut told = told_by(service, &expected).await;
+        while expected.iter().zip(&told).any(|((_, expected), told)| expected != told) && Instant::now() < deadline {
+            tokio::time::sleep(REST_INTERVAL).await;
+            told = told_by(service, &expected).await;
+        }
+        for (n, ((name, expected), actual)) in expected.into_iter().zip(told).enumerate() {
+            let (law, name) = if n < 2 { (Law::I14, name) } else { (Law::I18, format!("present in {name}")) };
+            let (expected, actual) = (expected as f64, actual as f64);
+            self.fleet.ledger().record(Event::Compare { law, name, expected, actual, tolerance: 0.0 });
+        }
+        self.fleet.take_census(service, CENSUS_CHANNELS_MAX).await;
     }
 
     /// B: within it, once everything is healed, everybody has come back and caught up.
@@ -537,6 +542,18 @@ fn compare_left(recorder: &Recorder, what: &str, left: usize) {
     recorder.record(Event::Compare { law: Law::I15, name, expected: 0.0, actual: left as f64, tolerance: 0.0 });
 }
 
+/// What the node says of its clients, its subscriptions, and then of who is present in each of the channels behind those two.
+async fn told_by(service: &Service, names: &[(String, u64)]) -> Vec<u64> {
+    let stats = service.metrics().snapshot();
+    let mut told = vec![stats.connections(), stats.subscriptions()];
+    for (channel, _) in names.iter().skip(told.len()) {
+        let present = service.presence_stats(OfChannel { channel: channel.clone() }).await;
+        // Nobody is a number as well, and one that no channel here expects.
+        told.push(present.map_or(u64::MAX, |present| present.num_clients.into()));
+    }
+    told
+}
+
 /// Publishes as a backend does.
 async fn by_api(service: &Service, recorder: &Recorder, channel: String, payload: &str) -> Published {
     let data = Some(Payload::from_bytes(payload.as_bytes()));
@@ -580,7 +597,9 @@ fn plan_end(plan: &Plan) -> Duration {
 
 /// Whether nothing in the plan means everybody.
 fn is_calm(plan: &Plan, faults: &Faults) -> bool {
-    plan.faults.iter().all(|fault| is_weather(fault) || !fault.kind.is_of_node() && faults.targets(fault).is_some())
+    plan.faults
+        .iter()
+        .all(|fault| is_weather(plan, fault) || !fault.kind.is_of_node() && faults.targets(fault).is_some())
 }
 
 /// Members that nothing in the plan means: they must feel nothing.
@@ -589,7 +608,7 @@ fn bystanders(plan: &Plan, faults: &Faults) -> BTreeSet<u64> {
         return BTreeSet::new();
     }
     let mut untouched: BTreeSet<u64> = (0..plan.topology.connections).collect();
-    for fault in plan.faults.iter().filter(|fault| !is_weather(fault)) {
+    for fault in plan.faults.iter().filter(|fault| !is_weather(plan, fault)) {
         match faults.targets(fault) {
             None => return BTreeSet::new(),
             Some(targets) => untouched.retain(|member| targets.binary_search(member).is_err()),
@@ -599,8 +618,22 @@ fn bystanders(plan: &Plan, faults: &Faults) -> BTreeSet<u64> {
 }
 
 /// Slow or fitful, and nothing that ends a connection.
-fn is_weather(fault: &Fault) -> bool {
-    let weather =
-        matches!(fault.kind, Kind::Latency(_) | Kind::Slices { .. } | Kind::Coalesce { .. } | Kind::Yields { .. });
-    weather && fault.aim == Aim::At
+fn is_weather(plan: &Plan, fault: &Fault) -> bool {
+    let mild = match fault.kind {
+        Kind::Slices { .. } | Kind::Yields { .. } => true,
+        // A pong that takes longer than it may is late by its own fault.
+        Kind::Latency(_) | Kind::Coalesce { .. } => round_trip_max(plan) < plan.topology.sessions.pong_timeout,
+        _ => false,
+    };
+    mild && fault.aim == Aim::At
+}
+
+/// What a ping and its pong can take at most, with all delays of the plan on one connection.
+fn round_trip_max(plan: &Plan) -> Duration {
+    let delay = |fault: &Fault| match &fault.kind {
+        Kind::Latency(latency) => latency.max,
+        Kind::Coalesce { window } => *window,
+        _ => Duration::ZERO,
+    };
+    plan.faults.iter().map(|fault| delay(fault) * 2).sum()
 }
