@@ -136,7 +136,7 @@ fn a_bad_token_and_a_forbidden_channel_are_told_apart() {
 fn the_first_subscribe_leaves_along_with_the_credentials() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("ws://{}/", listener.local_addr().unwrap());
-    let mut listening = pubsub(&url, &["sub", "a", "b"]).spawn().unwrap();
+    let mut listening = pubsub(&url, &["sub", "a", "b", "a"]).spawn().unwrap();
     // A server that answers nothing is sent everything at once, or never.
     let mut socket = tungstenite::accept(listener.accept().unwrap().0).unwrap();
     let message = socket.read().unwrap().into_text().unwrap();

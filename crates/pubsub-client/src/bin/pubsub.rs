@@ -4,7 +4,7 @@
 //! exit code tells what went wrong: 1 something else, 2 the command line, 3 the server cannot be reached, 4 the token is
 //! bad, 5 the server forbids it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -261,7 +261,9 @@ fn subscriptions(client: &Client, command: &Command) -> Result<Vec<Subscription>
     if let Some(token) = sub_token {
         options = options.token(&**token);
     }
-    channels.iter().map(|channel| client.try_subscribe(&**channel, &options)).collect()
+    // Each once, or its publications would be printed twice.
+    let channels: BTreeSet<&String> = channels.iter().collect();
+    channels.into_iter().map(|channel| client.try_subscribe(&**channel, &options)).collect()
 }
 
 async fn command(
