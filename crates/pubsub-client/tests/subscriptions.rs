@@ -298,6 +298,26 @@ async fn what_left_with_credentials_that_were_refused_is_sent_anew() {
     let (id, _) = peer.subscribe().await;
     peer.answer(id, Answer::Subscribe(recoverable(0))).await;
     assert_eq!(read(&mut subscription, 1).await, ["fresh"]);
+    // Nor is an answer to the first one waited for.
+    tokio::time::sleep(20 * SECOND).await;
+    assert_eq!(client.stats().connections, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loss_with_a_whole_batch_under_way_leaves_room_for_the_next() {
+    let (client, mut mock, mut peer) = connected(config().subscribe_batch(2usize)).await;
+    let _topics = ["a", "b", "c"].map(|topic| client.try_subscribe(topic, &SubscribeOptions::default()).unwrap());
+    peer.subscribe().await;
+    peer.subscribe().await;
+    drop(peer);
+    let mut peer = mock.connected().await;
+    let mut channels = Vec::new();
+    for _ in 0..3 {
+        let (id, request) = peer.subscribe().await;
+        peer.answer(id, Answer::Subscribe(recoverable(0))).await;
+        channels.push(request.channel);
+    }
+    assert_eq!(channels, ["a", "b", "c"]);
 }
 
 #[tokio::test(start_paused = true)]
