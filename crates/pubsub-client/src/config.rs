@@ -119,7 +119,8 @@ settings! {
     cleanup_interval: Duration = Duration::from_millis(100), as in Duration::from_millis(50);
 
     /// Events that one local subscriber may leave unread. Beyond that see [`Overflow`](crate::Overflow). At least 2.
-    /// More than the server recovers at once (300 by default), so that one recovery fits.
+    /// What one recovery brings is taken whole, however much beyond this: it comes in one message, which
+    /// `message_bytes_max` bounds, and does not come again until most of it has been read.
     subscription_capacity: usize = 1_024, as in 64_usize;
     /// Requests and messages that may wait to be sent, above all while there is no connection; more are refused.
     command_capacity: usize = 1_024, as in 64_usize;

@@ -3,6 +3,10 @@
 //! A mailbox keeps, beside the events, the offset of the last publication put into it. That is this subscriber's
 //! position: it moves only when a publication is really handed over, so that recovery from it can neither lose nor
 //! repeat one, however many subscribers share the subscription.
+//!
+//! The bound is `capacity` events, and beyond it what one recovery brought. That came in one message, which is bounded
+//! itself. Cut off at the capacity it would have to be asked for again and again, and each time come whole: of a backlog
+//! of n, n²/2. One that has no room at all takes nothing of it, and is not asked for until it has read.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -53,6 +57,8 @@ struct Inner {
     recovers: bool,
     /// Whether the connection was asked to fetch it.
     asked: bool,
+    /// Whether there was room when the subscription began: what was recovered is taken, however much it is.
+    takes_recovered: bool,
     /// A beginning that came while there was no room. Read after everything else.
     late: Option<Subscribed>,
     /// Whether it has been told that it is not in force, and not yet that it is again.
@@ -90,6 +96,12 @@ impl Mailbox {
         self.lock().offset
     }
 
+    /// Where it is to be recovered from. `None`: it would have no room for what came.
+    pub(crate) fn recovers_from(&self) -> Option<u64> {
+        let inner = self.lock();
+        (inner.events.len() < self.capacity).then_some(inner.offset)
+    }
+
     #[cfg(test)]
     pub(crate) fn start(&self) -> Start {
         self.lock().start.clone()
@@ -108,22 +120,30 @@ impl Mailbox {
         inner.moved_on = true;
     }
 
-    /// The subscription is in force: what did not fit before, if it was fetched, follows. One that neither was
-    /// interrupted nor lags hears nothing of it: another's backlog was fetched, and it has all of that already.
-    pub(crate) fn subscribed(&self, mut event: Subscribed, recovers: bool) -> Wake {
+    /// The subscription is in force, from `base` on: what did not fit before, if it was fetched, follows. One that neither
+    /// was interrupted nor lags hears nothing of it: another's backlog was fetched, and it has all of that already. Nor
+    /// does one that lags and had no room when `base` was chosen.
+    pub(crate) fn subscribed(&self, mut event: Subscribed, base: u64, recovers: bool) -> Wake {
         let mut inner = self.lock();
+        let goes_on = event.recovery == Recovery::Recovered;
+        let left_out = goes_on && inner.offset < base && inner.start == Start::InForce;
+        // The place of one that is ahead of another is right as well.
+        if !goes_on || (inner.offset < base && !left_out) {
+            inner.offset = base;
+        }
         inner.recovers = recovers;
-        inner.asked = false;
+        inner.asked &= left_out;
+        inner.takes_recovered = inner.events.len() < self.capacity;
         if std::mem::take(&mut inner.moved_on) {
             event.recovery = Recovery::NotRecovered;
         }
-        let was_in_force = inner.start == Start::InForce && !inner.interrupted && inner.missed.is_none();
-        if was_in_force && event.recovery == Recovery::Recovered {
+        let undisturbed = inner.start == Start::InForce && !inner.interrupted;
+        if undisturbed && (inner.missed.is_none() || left_out) && event.recovery == Recovery::Recovered {
             return Wake::default();
         }
         inner.start = Start::InForce;
         inner.interrupted = false;
-        if inner.events.len() >= self.capacity {
+        if left_out || inner.events.len() >= self.capacity {
             // Of several that were not read the worst counts.
             let recovery = match inner.late.as_ref().map(|late| late.recovery) {
                 Some(Recovery::NotRecovered) => Recovery::NotRecovered,
@@ -131,7 +151,7 @@ impl Mailbox {
             };
             inner.late = Some(Subscribed { recovery, ..event });
             inner.missed.get_or_insert(0);
-            return Wake::default();
+            return inner.wake();
         }
         if let Some(missed) = inner.missed.take().filter(|&missed| missed > 0 && event.recovery == Recovery::Fresh) {
             inner.events.push_back(Event::Lagged { missed });
@@ -145,15 +165,25 @@ impl Mailbox {
 
     /// Puts a publication in, unless it has it already. `tracked`: offsets mean something here.
     pub(crate) fn publication(&self, publication: &Publication, tracked: bool) -> Wake {
+        self.put(publication, tracked, false)
+    }
+
+    /// The same with one of those that were recovered: all of them are taken, or none.
+    pub(crate) fn recovered(&self, publication: &Publication, tracked: bool) -> Wake {
+        self.put(publication, tracked, true)
+    }
+
+    fn put(&self, publication: &Publication, tracked: bool, recovered: bool) -> Wake {
         let mut inner = self.lock();
         if inner.ended || (tracked && publication.offset > 0 && publication.offset <= inner.offset) {
             return Wake::default();
         }
-        if planted::is(Bug::LagSwallowed) && inner.events.len() >= self.capacity {
+        let full = inner.events.len() >= self.capacity && !(recovered && inner.takes_recovered);
+        if planted::is(Bug::LagSwallowed) && full {
             inner.stand_at(publication.offset);
             return Wake::default();
         }
-        if inner.missed.is_some() || inner.events.len() >= self.capacity {
+        if inner.missed.is_some() || full {
             *inner.missed.get_or_insert(0) += 1;
             if !inner.recovers {
                 inner.stand_at(publication.offset);
@@ -297,7 +327,7 @@ mod tests {
 
     fn in_force(capacity: usize, recovers: bool) -> Mailbox {
         let mailbox = Mailbox::new(capacity);
-        mailbox.subscribed(subscribed(), recovers).now();
+        mailbox.subscribed(subscribed(), 0, recovers).now();
         read(&mailbox);
         mailbox
     }
@@ -345,7 +375,7 @@ mod tests {
         assert!(mailbox.wants_catch_up());
         put(&mailbox, 10..=10);
         assert_eq!(read(&mailbox), (vec![], false), "still behind, and asked already");
-        mailbox.subscribed(Subscribed::new(Recovery::Recovered, None, None, 1), true).now();
+        mailbox.subscribed(Subscribed::new(Recovery::Recovered, None, None, 1), 4, true).now();
         put(&mailbox, 5..=6);
         assert_eq!(read(&mailbox).0, [5, 6]);
     }
@@ -383,7 +413,7 @@ mod tests {
         put(&mailbox, 1..=2);
         for recovery in [Recovery::NotRecovered, Recovery::Recovered] {
             mailbox.notice(Event::Interrupted { code: 1006, reason: String::new() }).now();
-            mailbox.subscribed(Subscribed::new(recovery, None, None, 2), true).now();
+            mailbox.subscribed(Subscribed::new(recovery, None, None, 2), 2, true).now();
         }
         assert_eq!(mailbox.len(), 2);
         let cx = Context::from_waker(Waker::noop());
@@ -402,7 +432,7 @@ mod tests {
         let cx = Context::from_waker(Waker::noop());
         let mailbox = Mailbox::new(4);
         assert!(mailbox.poll_start(&cx).is_pending());
-        mailbox.subscribed(subscribed(), false).now();
+        mailbox.subscribed(subscribed(), 0, false).now();
         assert_eq!(mailbox.poll_start(&cx), Poll::Ready(Start::InForce));
         assert_eq!(mailbox.len(), 1);
         let refused = Mailbox::new(4);

@@ -16,8 +16,8 @@ use crate::token::TokenSource;
 #[non_exhaustive]
 pub enum Overflow {
     /// In a recoverable channel: nothing more is kept for it until it has read half of what it has; then the
-    /// subscription begins anew and recovers from the last publication that this subscriber got. Nothing is lost as
-    /// long as the server's history reaches back that far; if it does not, that is told
+    /// subscription begins anew and recovers from the last publication that this subscriber got, all at once. Nothing
+    /// is lost as long as the server's history reaches back that far; if it does not, that is told
     /// ([`Recovery::NotRecovered`](crate::Recovery::NotRecovered)). In other channels as [`Overflow::Skip`].
     #[default]
     Recover,

@@ -159,11 +159,12 @@ impl Entry {
         self.token.is_none() && self.options.token.is_renewable()
     }
 
-    /// Where to recover from: the earliest place that a local subscriber stands at.
+    /// Where to recover from: the earliest place where a local subscriber stands that has room for what comes.
     fn position(&self) -> Option<StreamPosition> {
         match &self.stream {
             Some(stream) if self.recoverable => {
-                let offset = self.locals.iter().map(|local| local.offset()).min().unwrap_or(stream.offset);
+                let offset =
+                    self.locals.iter().filter_map(|local| local.recovers_from()).min().unwrap_or(stream.offset);
                 let offset = offset + u64::from(planted::is(Bug::ResumedOnePast));
                 Some(StreamPosition::new(offset, &*stream.epoch))
             }
@@ -204,9 +205,6 @@ impl Entry {
         let tracked = result.recoverable || result.positioned;
         let base = match (&asked, recovery) {
             // The server repeats the offset it was asked for; what it says of itself then does not matter.
-            (Some(asked), Recovery::Recovered) if planted::is(Bug::PositionAdoptedEarly) => {
-                asked.offset + result.publications.len() as u64
-            }
             (Some(asked), Recovery::Recovered) => asked.offset,
             _ => result.offset,
         };
@@ -219,21 +217,26 @@ impl Entry {
         self.data = result.data;
         let event = Subscribed::new(recovery, self.stream_position(), self.data.clone(), generation);
         let recovers = self.recovers();
-        let mut wakes = Wakes::of(&self.locals, |local| {
-            // One that lags keeps its place, and the place of one that is ahead of another is right as well.
-            if recovery != Recovery::Recovered || local.offset() < base {
-                local.stand_at(base);
-            }
-            local.subscribed(event.clone(), recovers)
-        });
+        let mut wakes = Wakes::of(&self.locals, |local| local.subscribed(event.clone(), base, recovers));
+        if planted::is(Bug::PositionAdoptedEarly) {
+            self.adopt(base + result.publications.len() as u64);
+        }
         for publication in result.publications {
-            let (verdict, more) = self.publication(publication);
+            let (verdict, more) = self.publication(publication, Mailbox::recovered);
             wakes.0.extend(more.0);
             if verdict == Verdict::Gap {
                 break;
             }
         }
+        // Who was left out, and has read meanwhile.
+        self.restart |= self.recovers() && self.locals.iter().any(|local| local.wants_catch_up());
         wakes
+    }
+
+    /// Moves everybody to an offset, as only a planted bug does.
+    fn adopt(&mut self, offset: u64) {
+        self.locals.iter().for_each(|local| local.stand_at(offset));
+        self.stream.iter_mut().for_each(|stream| stream.offset = offset);
     }
 
     /// What the one furthest behind lacks is not kept any more: it moves on to where the next one stands, and the
@@ -258,14 +261,18 @@ impl Entry {
         self.recoverable && !self.by_server && self.options.overflow == Overflow::Recover
     }
 
-    /// A publication came.
-    fn publication(&mut self, publication: pubsub_protocol::Publication) -> (Verdict, Wakes) {
+    /// A publication came, and is `put` into each mailbox.
+    fn publication(
+        &mut self,
+        publication: pubsub_protocol::Publication,
+        put: impl Fn(&Mailbox, &Publication, bool) -> Wake,
+    ) -> (Verdict, Wakes) {
         if self.phase != Phase::InForce || self.restart {
             return (Verdict::Stray, Wakes::default());
         }
         let Some(stream) = &mut self.stream else {
             let publication = Publication::new(publication, Arc::default());
-            return (Verdict::Delivered, Wakes::of(&self.locals, |local| local.publication(&publication, false)));
+            return (Verdict::Delivered, Wakes::of(&self.locals, |local| put(local, &publication, false)));
         };
         let mut wakes = Wakes::default();
         if !publication.epoch.is_empty() && *publication.epoch != *stream.epoch {
@@ -291,7 +298,7 @@ impl Entry {
         // What works is not a failure in a row any more.
         self.attempts = 0;
         let publication = Publication::new(publication, stream.epoch.clone());
-        wakes.put(&self.locals, |local| local.publication(&publication, true));
+        wakes.put(&self.locals, |local| put(local, &publication, true));
         (Verdict::Delivered, wakes)
     }
 
@@ -362,13 +369,12 @@ impl Registry {
                 return Err(());
             }
             let mut wake = Wake::default();
-            if let Some(stream) = &entry.stream {
-                local.stand_at(stream.offset);
-            }
+            let stands_at = entry.stream.as_ref().map_or(0, |stream| stream.offset);
+            local.stand_at(stands_at);
             if entry.phase == Phase::InForce && !entry.restart {
                 let event =
                     Subscribed::new(Recovery::Fresh, entry.stream_position(), entry.data.clone(), entry.generation);
-                wake = local.subscribed(event, entry.recovers());
+                wake = local.subscribed(event, stands_at, entry.recovers());
             }
             entry.locals.push(local);
             (wake, entry.step() != Step::Nothing)
@@ -470,7 +476,8 @@ impl Registry {
     }
 
     pub(crate) fn publication(&self, topic: &Topic, publication: pubsub_protocol::Publication) -> Verdict {
-        let Some((verdict, wakes)) = self.with(topic, |entry| entry.publication(publication)) else {
+        let Some((verdict, wakes)) = self.with(topic, |entry| entry.publication(publication, Mailbox::publication))
+        else {
             return Verdict::Stray;
         };
         wakes.now();

@@ -9,6 +9,13 @@ use std::sync::Arc;
 use crate::ids::Topic;
 
 /// A token that is being fetched.
+///
+/// ```
+/// use pubsub_client::TokenFuture;
+///
+/// let at_hand: TokenFuture = Box::pin(async { Ok("eyJhbGciOi…".to_owned()) });
+/// # let _ = at_hand;
+/// ```
 pub type TokenFuture = Pin<Box<dyn Future<Output = Result<String, TokenError>> + Send>>;
 
 /// Source of the connection's token, or of a subscription's.

@@ -133,6 +133,22 @@ fn a_bad_token_and_a_forbidden_channel_are_told_apart() {
 }
 
 #[test]
+fn the_first_subscribe_leaves_along_with_the_credentials() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    let mut listening = pubsub(&url, &["sub", "a", "b", "a"]).spawn().unwrap();
+    // A server that answers nothing is sent everything at once, or never.
+    let mut socket = tungstenite::accept(listener.accept().unwrap().0).unwrap();
+    let message = socket.read().unwrap().into_text().unwrap();
+    let commands: Vec<serde_json::Value> = message.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(commands[0]["connect"].is_object(), "{message}");
+    let channels: Vec<_> = commands[1..].iter().map(|command| &command["subscribe"]["channel"]).collect();
+    assert_eq!(channels, ["a", "b"]);
+    listening.kill().unwrap();
+    listening.wait().unwrap();
+}
+
+#[test]
 fn a_wrong_address_says_what_is_allowed() {
     let output = run("http://localhost", &["info"]);
     assert_eq!(output.status.code(), Some(1));

@@ -10,8 +10,10 @@ use pubsub_client::{
     BreakerConfig, BreakerState, CentrifugeHandler, CircuitBreaker, Client, CloseReason, ConnectError, ConnectionState,
     DialError, PipeConnector,
 };
+use pubsub_protocol::push::{Disconnect, PushBody};
 use pubsub_protocol::reply::{Answer, ConnectResult};
 use pubsub_protocol::websocket::Opcode;
+use pubsub_protocol::{Push, Reply};
 use support::*;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
@@ -220,14 +222,53 @@ async fn a_probe_that_succeeds_lets_everybody_in() {
     }
     settle().await;
     assert_eq!(breaker.state(), BreakerState::Open);
-    let mut peers = Vec::new();
+    let (mut peers, mut times) = (Vec::new(), Vec::new());
     for _ in 0..5 {
         peers.push(mock.connected().await);
+        times.push(Instant::now());
     }
     for client in &clients {
         client.ready().await.unwrap();
     }
     assert_eq!(breaker.state(), BreakerState::Closed);
+    times.dedup();
+    assert_eq!(times.len(), 5, "no two at one moment");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_ends_the_count_of_failures_and_the_growth_of_delays() {
+    let config = config().reconnect_initial_delay(SECOND).reconnect_jitter(0.0).reconnect_attempts_max(2u32);
+    let (client, mut mock) = started(config);
+    for _ in 0..5 {
+        drop(mock.stream().await);
+        let peer = mock.connected().await;
+        client.ready().await.unwrap();
+        let lost = Instant::now();
+        drop(peer);
+        drop(mock.stream().await);
+        // A timer's grain is a millisecond.
+        assert!(lost.elapsed() <= SECOND + Duration::from_millis(1), "{:?}", lost.elapsed());
+        let _peer = mock.connected().await;
+        client.ready().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stands_around_a_goodbye_in_the_same_read_is_neither_answered_nor_heard() {
+    let (client, mut mock) = started(config());
+    let pings = ConnectResult { client: "id".into(), ping: 25, pong: true, ..Default::default() };
+    let mut peer = mock.connected_with(pings).await;
+    client.ready().await.unwrap();
+    let goodbye = PushBody::Disconnect(Disconnect { code: 3001, reason: "shutdown".into(), reconnect: true });
+    let push = |channel: &str, body| Reply::Push(Push { channel: channel.into(), body });
+    let replies =
+        [Reply::Ping, push("", goodbye), push("c", PushBody::Publication(publication(1)))].map(|one| encoded(&one));
+    peer.send(&replies.join(&b'\n')).await;
+    // Nothing that was meant for the old connection comes before the credentials.
+    let _peer = mock.connected().await;
+    client.ready().await.unwrap();
+    assert!(matches!(client.last_loss(), Some(CloseReason::Server { code: 3001, .. })));
+    assert_eq!(client.stats().strays, 0);
 }
 
 #[tokio::test(start_paused = true)]

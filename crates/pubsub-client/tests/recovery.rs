@@ -7,12 +7,13 @@ mod support;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use pubsub_client::{CentrifugeHandler, Event, Overflow, Recovery, StreamPosition, SubscribeOptions};
+use pubsub_client::{CentrifugeHandler, Event, Recovery, StreamPosition, SubscribeOptions};
 use pubsub_protocol::command::Request;
 use pubsub_protocol::reply::{Answer, SubscribeResult};
-use pubsub_protocol::{ErrorCode, Reply};
+use pubsub_protocol::{ErrorCode, Payload, Publication, Reply};
 use support::*;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::watch;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -145,68 +146,6 @@ async fn a_final_unsubscribe_is_the_last_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_local_subscriber_catches_up_by_recovery_and_misses_nothing() {
-    let (_client, _mock, mut peer, mut subscription) = subscribed(config().subscription_capacity(4usize), 0).await;
-    peer.publish("c", 1..=9).await;
-    settle().await;
-    // It has got four and reads two of them: room again, and the connection fetches the rest.
-    assert_eq!(read(&mut subscription, 2).await, ["1", "2"]);
-    let mut seen = Vec::new();
-    while seen.len() < 7 {
-        tokio::select! {
-            biased;
-            command = peer.command() => match command.expect("the client is there") {
-                pubsub_protocol::Command { id, request: Request::Unsubscribe(_) } => peer.answer(id, Answer::Unsubscribe).await,
-                pubsub_protocol::Command { id, request: Request::Subscribe(request) } => {
-                    assert!(request.recover);
-                    peer.answer(id, Answer::Subscribe(recovered(request.offset, request.offset + 1..=9))).await;
-                }
-                other => panic!("{other:?}"),
-            },
-            Some(event) = subscription.next() => match event {
-                Event::Publication(publication) => seen.push(publication.offset),
-                Event::Subscribed(subscribed) => assert_eq!(subscribed.recovery, Recovery::Recovered),
-                other => panic!("{other:?}"),
-            },
-        }
-    }
-    assert_eq!(seen, [3, 4, 5, 6, 7, 8, 9]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn who_reads_hears_nothing_of_a_neighbour_that_does_not() {
-    let (client, _mock, mut peer, mut quick) = subscribed(config().subscription_capacity(4usize), 0).await;
-    let mut slow = client.subscribe("c").await.unwrap();
-    let mut seen = Vec::new();
-    for offset in 1..=9 {
-        peer.publish("c", [offset]).await;
-        seen.extend(read(&mut quick, 1).await);
-    }
-    assert_eq!(read(&mut slow, 4).await, ["fresh", "1", "2", "3"]);
-    assert_eq!(peer.unsubscribe().await, "c");
-    let (id, request) = peer.subscribe().await;
-    assert_eq!((request.recover, request.offset), (true, 3));
-    peer.answer(id, Answer::Subscribe(recovered(3, 4..=10))).await;
-    assert_eq!(read(&mut slow, 4).await, ["recovered", "4", "5", "6"]);
-    seen.extend(read(&mut quick, 1).await);
-    assert_eq!(seen, (1..=10).map(|offset| offset.to_string()).collect::<Vec<_>>());
-    assert_eq!(read_now(&mut quick), [""; 0]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_slow_local_subscriber_that_skips_is_told_how_much() {
-    let (client, _mock, mut peer) = connected(config().subscription_capacity(4usize)).await;
-    let mut subscription = client.try_subscribe("c", &SubscribeOptions::default().overflow(Overflow::Skip)).unwrap();
-    let (id, _) = peer.subscribe().await;
-    peer.answer(id, Answer::Subscribe(recoverable(0))).await;
-    peer.publish("c", 1..=9).await;
-    settle().await;
-    assert_eq!(read(&mut subscription, 5).await, ["fresh", "1", "2", "3", "missed 6"]);
-    peer.publish("c", [10]).await;
-    assert_eq!(read(&mut subscription, 1).await, ["10"]);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_refused_resubscription_is_tried_again_and_still_recovers() {
     let (_client, mut mock, peer, mut subscription) = subscribed(config(), 5).await;
     drop(peer);
@@ -230,46 +169,75 @@ struct Cut {
     live: u64,
     /// Whether a publication is dropped on the way, so that a gap is seen.
     lossy: bool,
+    /// Whether each publication is sent twice.
+    echoed: bool,
+    /// Whether the stream is born again before this connection begins, where history is short.
+    reborn: bool,
     /// Whether bytes come one at a time.
     dripped: bool,
 }
 
 fn cuts() -> impl Strategy<Value = Vec<Cut>> {
-    let cut = (0usize..3_000, 0u64..12, 0u64..12, any::<bool>(), any::<bool>())
-        .prop_map(|(bytes, missed, live, lossy, dripped)| Cut { bytes, missed, live, lossy, dripped });
+    let flags = (any::<bool>(), any::<bool>(), prop::bool::weighted(0.2), any::<bool>());
+    let cut = (0usize..3_000, 0u64..12, 0u64..12, flags).prop_map(
+        |(bytes, missed, live, (lossy, echoed, reborn, dripped))| Cut {
+            bytes,
+            missed,
+            live,
+            lossy,
+            echoed,
+            reborn,
+            dripped,
+        },
+    );
     prop::collection::vec(cut, 1..12)
 }
 
 /// The stream of one channel, as a server keeps it.
 #[derive(Default)]
 struct Stream {
+    /// Which life of it this is.
+    life: u64,
     top: u64,
     /// The oldest that is kept.
     kept_from: u64,
 }
 
 impl Stream {
+    fn epoch(&self) -> String {
+        format!("e{}", self.life)
+    }
+
+    /// One of its publications. Its data says where it belongs.
+    fn publication(&self, offset: u64) -> Publication {
+        Publication { data: Payload::to_json(&(self.life, offset)).unwrap(), ..publication(offset) }
+    }
+
     fn subscribe(&self, request: &pubsub_protocol::command::SubscribeRequest) -> SubscribeResult {
-        match request.recover {
-            false => recoverable(self.top),
-            true if request.offset + 1 >= self.kept_from && request.offset <= self.top => {
-                recovered(request.offset, request.offset + 1..=self.top)
-            }
-            true => SubscribeResult { was_recovering: true, ..recoverable(self.top) },
+        let from = request.offset;
+        let kept = request.epoch == self.epoch() && from + 1 >= self.kept_from && from <= self.top;
+        let publications = (from + 1..=self.top).filter(|_| request.recover && kept);
+        SubscribeResult {
+            epoch: self.epoch(),
+            was_recovering: request.recover,
+            recovered: request.recover && kept,
+            publications: publications.map(|offset| self.publication(offset)).collect(),
+            ..recoverable(self.top)
         }
     }
 }
 
 /// Serves one connection until `cut` has let all its bytes through, or (`None`) until the client has seen the top.
-async fn serve(mut peer: Peer, stream: &mut Stream, cut: Option<&Cut>, seen: &tokio::sync::watch::Receiver<u64>) {
+async fn serve(mut peer: Peer, stream: &mut Stream, cut: Option<&Cut>, seen: &watch::Receiver<(u64, u64)>) {
     let mut left = cut.map_or(usize::MAX, |cut| cut.bytes);
     let mut drop_one = cut.is_some_and(|cut| cut.lossy);
+    let echoed = cut.is_some_and(|cut| cut.echoed);
     let dripped = cut.is_some_and(|cut| cut.dripped);
     let mut to_publish = cut.map_or(0, |cut| cut.live);
     let mut subscribed = false;
     let mut seen = seen.clone();
     loop {
-        let finished = cut.is_none() && subscribed && *seen.borrow() == stream.top;
+        let finished = cut.is_none() && subscribed && *seen.borrow() == (stream.life, stream.top);
         if finished {
             return;
         }
@@ -306,13 +274,16 @@ async fn serve(mut peer: Peer, stream: &mut Stream, cut: Option<&Cut>, seen: &to
                 }
                 Reply::Push(pubsub_protocol::Push {
                     channel: "c".into(),
-                    body: pubsub_protocol::push::PushBody::Publication(publication(stream.top)),
+                    body: pubsub_protocol::push::PushBody::Publication(stream.publication(stream.top)),
                 })
             }
             None if cut.is_some() => return,
             None => continue,
         };
-        let bytes = frame(pubsub_protocol::websocket::Opcode::Text, &encoded(&reply));
+        let mut bytes = frame(pubsub_protocol::websocket::Opcode::Text, &encoded(&reply));
+        if echoed && matches!(reply, Reply::Push(_)) {
+            bytes = bytes.repeat(2);
+        }
         let part = &bytes[..bytes.len().min(left)];
         for piece in part.chunks(if dripped { 1 } else { usize::MAX }) {
             if peer.stream.write_all(piece).await.is_err() {
@@ -329,28 +300,33 @@ async fn serve(mut peer: Peer, stream: &mut Stream, cut: Option<&Cut>, seen: &to
     }
 }
 
-/// Runs a client through the cuts. Returns what it was told: offsets, and 0 for each "not recovered".
-async fn run(cuts: &[Cut], trims: bool, seed: u64) -> (Vec<u64>, u64) {
+/// What a subscriber was told: a publication's life and offset, or that something was not recovered.
+type Told = Option<(u64, u64)>;
+
+/// Runs a client through the cuts. Returns what it was told, and where the stream stands at last.
+async fn run(cuts: &[Cut], forgetful: bool, seed: u64) -> (Vec<Told>, (u64, u64)) {
     let (connector, mut mock) = mock();
-    let config = config().seed(seed).subscription_capacity(16usize);
+    // Down to mailboxes that hold less than what is recovered at once.
+    let config = config().seed(seed).subscription_capacity(2 + seed as usize % 15);
     let client = start(config, connector, CentrifugeHandler::default());
     // From the beginning: everything is owed.
-    let options = SubscribeOptions::default().since(StreamPosition::new(0, "e"));
+    let options = SubscribeOptions::default().since(StreamPosition::new(0, "e0"));
     let mut subscription = client.try_subscribe("c", &options).unwrap();
-    let (seen_tx, seen) = tokio::sync::watch::channel(0);
+    let (seen_tx, seen) = watch::channel((0, 0));
     let reader = tokio::spawn(async move {
         let mut told = Vec::new();
         while let Some(event) = subscription.next().await {
             match event {
                 Event::Publication(publication) => {
-                    let offset = publication.offset;
-                    assert_eq!(publication.data.parse::<u64>().unwrap(), offset, "the payload belongs to the offset");
-                    told.push(offset);
-                    seen_tx.send_replace(offset);
+                    let (life, offset) = publication.data.parse::<(u64, u64)>().unwrap();
+                    assert_eq!(publication.position(), Some(StreamPosition::new(offset, format!("e{life}"))));
+                    told.push(Some((life, offset)));
+                    seen_tx.send_replace((life, offset));
                 }
                 Event::Subscribed(subscribed) if subscribed.recovery == Recovery::NotRecovered => {
-                    told.push(0);
-                    seen_tx.send_replace(subscribed.position.expect("a position").offset);
+                    told.push(None);
+                    let position = subscribed.position.expect("a position");
+                    seen_tx.send_replace((position.epoch[1..].parse().unwrap(), position.offset));
                 }
                 Event::Subscribed(_) | Event::Interrupted { .. } => {}
                 Event::Unsubscribed { .. } => break,
@@ -361,15 +337,18 @@ async fn run(cuts: &[Cut], trims: bool, seed: u64) -> (Vec<u64>, u64) {
     });
     let mut stream = Stream::default();
     for cut in cuts {
+        if forgetful && cut.reborn {
+            stream = Stream { life: stream.life + 1, ..Stream::default() };
+        }
         stream.top += cut.missed;
-        if trims {
+        if forgetful {
             stream.kept_from = stream.top.saturating_sub(5);
         }
         serve(mock.upgraded().await, &mut stream, Some(cut), &seen).await;
     }
     serve(mock.upgraded().await, &mut stream, None, &seen).await;
     client.close().await;
-    (reader.await.unwrap(), stream.top)
+    (reader.await.unwrap(), (stream.life, stream.top))
 }
 
 /// Runs under a paused clock, for at most a virtual day: who waits for what never comes must fail, not hang.
@@ -384,26 +363,26 @@ proptest! {
 
     #[test]
     fn each_publication_comes_exactly_once_and_in_order_wherever_connections_are_cut(cuts in cuts(), seed in any::<u64>()) {
-        let (told, top) = paused(run(&cuts, false, seed));
-        prop_assert_eq!(told, (1..=top).collect::<Vec<_>>());
+        let (told, (_, top)) = paused(run(&cuts, false, seed));
+        prop_assert_eq!(told, (1..=top).map(|offset| Some((0, offset))).collect::<Vec<_>>());
     }
 
     #[test]
-    fn where_history_is_short_each_hole_is_announced(cuts in cuts(), seed in any::<u64>()) {
+    fn where_history_is_short_or_lost_each_hole_is_announced(cuts in cuts(), seed in any::<u64>()) {
         let (told, top) = paused(run(&cuts, true, seed));
-        let mut last = 0;
+        let mut last = (0, 0);
         let mut announced = false;
-        for offset in told {
-            if offset == 0 {
+        for told in told {
+            let Some(next) = told else {
                 announced = true;
                 continue;
-            }
-            prop_assert!(offset > last, "{offset} after {last}");
-            prop_assert!(announced || offset == last + 1, "silent gap: {offset} after {last}");
+            };
+            prop_assert!(next > last, "{next:?} after {last:?}");
+            prop_assert!(announced || next == (last.0, last.1 + 1), "silent gap: {next:?} after {last:?}");
             announced = false;
-            last = offset;
+            last = next;
         }
-        prop_assert!(last == top || announced, "the end is missing: {last} of {top}");
+        prop_assert!(last == top || announced, "the end is missing: {last:?} of {top:?}");
     }
 }
 
@@ -414,6 +393,8 @@ fn the_same_seed_gives_the_same_run() {
         missed,
         live,
         lossy: true,
+        echoed: true,
+        reborn: missed == 7,
         dripped: true,
     });
     let traced = |seed| {

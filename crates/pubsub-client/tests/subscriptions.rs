@@ -298,18 +298,45 @@ async fn what_left_with_credentials_that_were_refused_is_sent_anew() {
     let (id, _) = peer.subscribe().await;
     peer.answer(id, Answer::Subscribe(recoverable(0))).await;
     assert_eq!(read(&mut subscription, 1).await, ["fresh"]);
+    // Nor is an answer to the first one waited for.
+    tokio::time::sleep(20 * SECOND).await;
+    assert!(client.is_connected(), "{:?}", client.last_loss());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loss_with_a_whole_batch_under_way_leaves_room_for_the_next() {
+    let (client, mut mock, mut peer) = connected(config().subscribe_batch(2usize)).await;
+    let _topics = ["a", "b", "c"].map(|topic| client.try_subscribe(topic, &SubscribeOptions::default()).unwrap());
+    peer.subscribe().await;
+    peer.subscribe().await;
+    drop(peer);
+    let mut peer = mock.connected().await;
+    let mut channels = Vec::new();
+    for _ in 0..3 {
+        let (id, request) = peer.subscribe().await;
+        peer.answer(id, Answer::Subscribe(recoverable(0))).await;
+        channels.push(request.channel);
+    }
+    assert_eq!(channels, ["a", "b", "c"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_does_not_answer_early_subscribes_is_replaced() {
-    let (client, mut mock) = started(config());
-    let mut subscription = client.try_subscribe("c", &SubscribeOptions::default()).unwrap();
-    let _silent = mock.connected().await;
-    let start = Instant::now();
-    let mut peer = mock.connected().await;
-    assert!(start.elapsed() >= 5 * SECOND, "{:?}", start.elapsed());
-    assert!(client.last_loss().unwrap().to_string().contains("no answer to subscribe within 5s"));
-    let (id, _) = peer.subscribe().await;
-    peer.answer(id, Answer::Subscribe(recoverable(0))).await;
-    assert_eq!(read(&mut subscription, 1).await, ["fresh"]);
+    // Less and more than a request may take: their time begins when the session is open.
+    for until_open in [3, 7] {
+        let (client, mut mock) = started(config());
+        let mut subscription = client.try_subscribe("c", &SubscribeOptions::default()).unwrap();
+        let mut silent = mock.upgraded().await;
+        let connect = silent.command().await.unwrap();
+        tokio::time::sleep(until_open * SECOND).await;
+        silent.answer(connect.id, Answer::Connect(ConnectResult::default())).await;
+        let start = Instant::now();
+        let mut peer = mock.connected().await;
+        let waited = start.elapsed();
+        assert!(waited >= 5 * SECOND && waited < 6 * SECOND, "{waited:?}");
+        assert!(client.last_loss().unwrap().to_string().contains("no answer to subscribe within 5s"));
+        let (id, _) = peer.subscribe().await;
+        peer.answer(id, Answer::Subscribe(recoverable(0))).await;
+        assert_eq!(read(&mut subscription, 1).await, ["fresh"]);
+    }
 }

@@ -4,7 +4,7 @@
 //! exit code tells what went wrong: 1 something else, 2 the command line, 3 the server cannot be reached, 4 the token is
 //! bad, 5 the server forbids it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ use futures_util::stream::SelectAll;
 use pubsub_client::{
     AnyConnector, Client, ClientConfig, ClientInfo, CloseReason, ConnectionState, DialError, Event, HistoryQuery,
     Payload, Publication, PublishError, Recovery, RequestError, StreamPosition, SubscribeError, SubscribeOptions,
-    TcpConnector, TlsConnector,
+    Subscription, TcpConnector, TlsConnector,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -186,11 +186,13 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         AnyConnector::default()
     };
     let client = Client::builder(config.build()?).connector(connector).start()?;
+    // Before there is a connection: so the subscribe leaves along with the credentials.
+    let subscriptions = subscriptions(&client, &arguments.command)?;
     first_connection(&client).await?;
     let outcome = tokio::select! {
         biased;
         _ = tokio::signal::ctrl_c() => Ok(()),
-        outcome = command(&client, arguments.command) => outcome,
+        outcome = command(&client, arguments.command, subscriptions, timeout) => outcome,
     };
     client.close().await;
     outcome
@@ -251,15 +253,29 @@ fn refused(what: &str, channel: &str, error: RequestError) -> Failure {
     }
 }
 
-async fn command(client: &Client, command: Command) -> Result<(), Failure> {
+/// What `sub` listens to; nothing for the others.
+fn subscriptions(client: &Client, command: &Command) -> Result<Vec<Subscription>, SubscribeError> {
+    let Command::Sub { channels, join_leave, since, sub_token, .. } = command else { return Ok(Vec::new()) };
+    let mut options = SubscribeOptions::default().join_leave(*join_leave);
+    options.since.clone_from(since);
+    if let Some(token) = sub_token {
+        options = options.token(&**token);
+    }
+    // Each once, or its publications would be printed twice.
+    let channels: BTreeSet<&String> = channels.iter().collect();
+    channels.into_iter().map(|channel| client.try_subscribe(&**channel, &options)).collect()
+}
+
+async fn command(
+    client: &Client,
+    command: Command,
+    subscriptions: Vec<Subscription>,
+    timeout: Duration,
+) -> Result<(), Failure> {
     match command {
-        Command::Sub { channels, count, data_only, join_leave, since, sub_token } => {
-            let mut options = SubscribeOptions::default().join_leave(join_leave);
-            options.since = since;
-            if let Some(token) = sub_token {
-                options = options.token(token);
-            }
-            listen(client, channels, &options, count, data_only).await
+        Command::Sub { count, data_only, join_leave, .. } => {
+            in_force(&subscriptions, timeout).await?;
+            listen(client, subscriptions, join_leave, count, data_only).await
         }
         Command::Pub { channel, data } => publish(client, &channel, data).await,
         Command::History { channel, limit, since, reverse } => {
@@ -298,21 +314,25 @@ async fn command(client: &Client, command: Command) -> Result<(), Failure> {
     }
 }
 
-async fn listen(
-    client: &Client,
-    channels: Vec<String>,
-    options: &SubscribeOptions,
-    count: Option<u64>,
-    data_only: bool,
-) -> Result<(), Failure> {
-    let subscribing = channels.into_iter().map(|channel| client.subscribe_with(channel, options.clone()));
-    let subscriptions = try_join_all(subscribing).await.map_err(|error| match error {
+/// Waits until all are in force. The first that is refused ends it.
+async fn in_force(subscriptions: &[Subscription], timeout: Duration) -> Result<(), Failure> {
+    let begun = try_join_all(subscriptions.iter().map(|subscription| subscription.in_force(timeout))).await;
+    begun.map(|_| ()).map_err(|error| match error {
         SubscribeError::Failed { code: 103, topic, .. } => Failure::Forbidden(format!(
             "channel \"{topic}\" is forbidden: 103 permission denied (private channels want --sub-token)"
         )),
         SubscribeError::ConnectionClosed(reason) => not_connected(&reason),
         error => Failure::Other(error.into()),
-    })?;
+    })
+}
+
+async fn listen(
+    client: &Client,
+    subscriptions: Vec<Subscription>,
+    join_leave: bool,
+    count: Option<u64>,
+    data_only: bool,
+) -> Result<(), Failure> {
     let mut streams: SelectAll<_> = subscriptions
         .into_iter()
         .map(|subscription| {
@@ -338,8 +358,8 @@ async fn listen(
                 }
                 left -= 1;
             }
-            Event::Join(info) if options.join_leave => print(&json!({"channel": topic, "join": info}))?,
-            Event::Leave(info) if options.join_leave => print(&json!({"channel": topic, "leave": info}))?,
+            Event::Join(info) if join_leave => print(&json!({"channel": topic, "join": info}))?,
+            Event::Leave(info) if join_leave => print(&json!({"channel": topic, "leave": info}))?,
             Event::Subscribed(subscribed) if subscribed.recovery == Recovery::NotRecovered => {
                 warn(&format!("{topic}: publications were lost, the server no longer has them"));
             }

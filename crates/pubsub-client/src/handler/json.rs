@@ -35,25 +35,36 @@ use crate::ids::{MessageKind, RequestId, Topic};
 /// # let _ = handler;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the name of the field or operation that it is named after")]
 pub struct JsonNames {
+    /// Field: the operation. Default: `op`.
     pub op: String,
+    /// Field: a request's id, and its answer's. Default: `id`.
     pub id: String,
+    /// Field: the one topic of a publication or publish. Default: `topic`.
     pub topic: String,
+    /// Field: the topics of a subscribe or unsubscribe. Default: `topics`.
     pub topics: String,
+    /// Field: what is published, asked or answered. Default: `data`.
     pub data: String,
+    /// Field: why a request was refused. Default: `error`.
     pub error: String,
-    /// Topics of a subscribe that were refused, with the reason of each.
+    /// Field: topics of a subscribe that were refused, with the reason of each. Default: `failed`.
     pub failed: String,
+    /// Field: the connection's token. Default: `token`.
     pub token: String,
+    /// Field: the key that makes a repeated publish harmless. Default: `idempotency_key`.
     pub idempotency_key: String,
-    /// Operation: authenticate. Empty: there is no authentication.
+    /// Operation: authenticate. Empty: there is no authentication. Default: `auth`.
     pub auth: String,
+    /// Operation: subscribe. Default: `subscribe`.
     pub subscribe: String,
+    /// Operation: unsubscribe. Default: `unsubscribe`.
     pub unsubscribe: String,
+    /// Operation: publish. Default: `publish`.
     pub publish: String,
-    /// Operation: "are you there?", from either side. Empty: there are none.
+    /// Operation: "are you there?", from either side. Empty: there are none. Default: `ping`.
     pub ping: String,
+    /// Operation: the answer to that. Default: `pong`.
     pub pong: String,
 }
 

@@ -246,7 +246,55 @@ fn one_that_lags_recovers_and_the_others_see_nothing_of_it() {
     assert_eq!(subscribing(&registry), Some(1), "from where the slow one stands");
     registry.subscribed(&topic(), recovered(1, 2..=6), 1);
     assert_eq!(read(&quick), ["6"], "what came meanwhile, and nothing twice");
-    assert_eq!(read(&slow), ["recovered", "2"]);
+    assert_eq!(read(&slow), ["recovered", "2", "3", "4", "5", "6"], "all of it, though there is room for two");
+}
+
+/// Two that lag, of which the first asks for what it lacks: it stands at 3, the other at 2 and with no room.
+fn one_catches_up_beside_one_that_is_full() -> (Registry, Arc<Mailbox>, Arc<Mailbox>) {
+    let (registry, _) = in_force(recoverable(0));
+    let (slow, full) = (attach(&registry, 4), attach(&registry, 3));
+    publish(&registry, 1..=5);
+    assert_eq!(read(&slow), ["fresh", "1", "2", "3"]);
+    registry.catch_up(&topic());
+    registry.with(&topic(), |entry| entry.phase = Phase::Idle);
+    (registry, slow, full)
+}
+
+#[test]
+fn one_that_is_full_is_left_out_until_it_reads_and_does_not_grow() {
+    let (registry, slow, full) = one_catches_up_beside_one_that_is_full();
+    registry.with(&topic(), |entry| entry.locals.remove(0));
+    for top in 6..20 {
+        assert_eq!(subscribing(&registry), Some(slow.offset()), "from where the one with room stands");
+        registry.subscribed(&topic(), recovered(slow.offset(), slow.offset() + 1..=top), 1);
+        assert_eq!((full.len(), full.offset()), (3, 2));
+        registry.connection_lost(1006, "lost", false);
+        read(&slow);
+    }
+    assert_eq!(read(&full), ["fresh", "1", "2", "recovered"]);
+    subscribing(&registry);
+    registry.subscribed(&topic(), recovered(2, 3..=19), 1);
+    assert_eq!(read(&full)[..2], ["recovered", "3"]);
+    assert_eq!(full.offset(), 19);
+}
+
+#[test]
+fn one_that_was_left_out_and_has_read_meanwhile_is_next() {
+    let (registry, slow, full) = one_catches_up_beside_one_that_is_full();
+    registry.with(&topic(), |entry| entry.locals.remove(0));
+    assert_eq!(subscribing(&registry), Some(3));
+    // Before the answer: it asks, while nothing is in force that could begin anew.
+    assert_eq!(read(&full), ["fresh", "1", "2"]);
+    registry.catch_up(&topic());
+    registry.subscribed(&topic(), recovered(3, 4..=6), 1);
+    assert_eq!(read(&slow), ["recovered", "4", "5", "6"]);
+    assert_eq!((read(&full), full.offset()), (vec![], 2), "a gap is not handed over");
+    assert_eq!(step(&registry), Step::Unsubscribe);
+    registry.with(&topic(), |entry| entry.phase = Phase::Idle);
+    assert_eq!(subscribing(&registry), Some(2));
+    registry.subscribed(&topic(), recovered(2, 3..=6), 1);
+    assert_eq!(read(&full), ["recovered", "3", "4", "5", "6"]);
+    assert_eq!((step(&registry), read(&slow)), (Step::Nothing, vec![]));
 }
 
 #[test]
