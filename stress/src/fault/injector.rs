@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Wake;
 use std::time::Duration;
@@ -49,9 +49,15 @@ pub(crate) struct Active {
     struck: Mutex<BTreeSet<u64>>,
     /// The streams this happened on: what lasts, lasts there and not on the next stream of the same connection.
     held: Mutex<BTreeSet<u64>>,
+    healed: AtomicBool,
 }
 
 impl Active {
+    /// Its guard has gone.
+    pub(crate) fn is_healed(&self) -> bool {
+        self.healed.load(Ordering::Relaxed)
+    }
+
     fn means(&self, connection: u64) -> bool {
         self.targets.as_ref().is_none_or(|ids| ids.binary_search(&connection).is_ok())
     }
@@ -181,8 +187,9 @@ impl Faults {
         state.keys += 1;
         let key = state.keys;
         let seed = self.0.seed;
-        let (struck, held) = (Mutex::default(), Mutex::default());
-        state.active.push(Arc::new(Active { key, fault, seed, began: now, counters, bucket, targets, struck, held }));
+        let (struck, held, healed) = Default::default();
+        let active = Active { key, fault, seed, began: now, counters, bucket, targets, struck, held, healed };
+        state.active.push(Arc::new(active));
         drop(state);
         self.announce();
         FaultGuard { faults: self.clone(), key }
@@ -227,30 +234,32 @@ impl Faults {
         loop {
             // Before looking, so that a change between the look and the wait is not missed.
             let changed = self.0.changed.notified();
-            let mut hangs = false;
+            let mut hangs = Vec::new();
             for active in self.active_for(connection) {
                 let counters = &active.counters;
                 match &active.fault.kind {
                     Kind::Refuse => {
                         counters.attempt();
                         counters.apply();
+                        counters.see();
                         return Err(io::ErrorKind::ConnectionRefused.into());
                     }
                     Kind::Blackhole => {
                         counters.attempt();
                         counters.apply();
-                        hangs = true;
+                        hangs.push(Wait(Arc::clone(counters)));
                     }
                     Kind::Latency(latency) if active.fault.aim == Aim::Connect && delayed.insert(active.key) => {
                         counters.attempt();
                         counters.apply();
                         let chance = active.seed.chance(connection, &active.fault.id);
                         LatencySimulator::from_latency(*latency).with_chance(chance).apply().await;
+                        counters.see();
                     }
                     _ => {}
                 }
             }
-            if !hangs {
+            if hangs.is_empty() {
                 return Ok(());
             }
             changed.await;
@@ -338,6 +347,15 @@ impl Faults {
     }
 }
 
+/// A connect that hangs, until it is let through or given up: either way whoever tried has felt it.
+struct Wait(Arc<FaultCounters>);
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        self.0.see();
+    }
+}
+
 /// Holds a fault; dropping it heals.
 #[derive(Debug)]
 #[must_use = "the fault ends when the guard is dropped"]
@@ -356,6 +374,7 @@ impl Drop for FaultGuard {
         let mut state = lock(&self.faults.0.state);
         if let Some(at) = state.active.iter().position(|active| active.key == self.key) {
             let healed = state.active.remove(at);
+            healed.healed.store(true, Ordering::Relaxed);
             let until = Some(self.faults.elapsed());
             state.counted.entry(healed.fault.id.clone()).and_modify(|(fault, _)| fault.until = until);
         }

@@ -167,6 +167,8 @@ impl Run {
         for (id, (fault, counts)) in counts {
             if counts.applied == 0 {
                 self.inconclusive(format!("fault `{id}` was never applied (attempted {})", counts.attempted));
+            } else if counts.seen == 0 && !fault.kind.is_of_node() {
+                self.doubt(format!("fault `{id}` was applied {} times and nobody was seen to feel it", counts.applied));
             }
             // A plan that knew its faults beforehand keeps them as it planned them.
             if self.report.plan.faults.iter().all(|planned| planned.id != fault.id) {
