@@ -82,11 +82,12 @@ pub fn parse_seed(text: &str) -> Result<Seed, std::num::ParseIntError> {
 pub fn list() -> Verdict {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::ASCII_MARKDOWN);
-    table.set_header(["scenario", "claim"]);
+    table.set_header(["scenario", "--target", "claim"]);
     for scenario in scenario::all() {
-        table.add_row([scenario.name(), scenario.claim()]);
+        table.add_row([scenario.name(), if scenario.takes_target() { "yes" } else { "" }, scenario.claim()]);
     }
     say(&table.to_string());
+    say("--target: may be run against a server that runs already; the others need one with settings of their own.");
     Verdict::Held
 }
 

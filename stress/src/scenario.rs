@@ -92,6 +92,16 @@ impl Context {
         format!("stress run {scenario} --seed {:#x} --scale {}{target}", self.seed.0, self.scale)
     }
 
+    /// Whether a scenario can be run as it was asked for.
+    ///
+    /// # Errors
+    /// When it cannot be run against the server that was named.
+    pub fn suits(&self, scenario: &dyn Scenario) -> anyhow::Result<()> {
+        let suits = self.target.is_none() || scenario.takes_target();
+        anyhow::ensure!(suits, "it needs a server with settings of its own: run it without --target");
+        Ok(())
+    }
+
     /// The server to run against: a child of ours with this configuration, or the one that was named.
     ///
     /// # Errors
@@ -136,6 +146,11 @@ pub trait Scenario: Send + Sync {
 
     /// What must hold, in a sentence.
     fn claim(&self) -> &'static str;
+
+    /// Whether a server that runs already will do: it needs no settings of its own, and is sent no signals.
+    fn takes_target(&self) -> bool {
+        false
+    }
 
     /// Finds out.
     fn run<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, anyhow::Result<Report>>;

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
+use stress::Verdict;
 use stress::report::read_all;
 
 const STRESS: &str = env!("CARGO_BIN_EXE_stress");
@@ -190,10 +191,19 @@ fn an_interrupted_run_leaves_no_server_and_keeps_what_it_had() {
         let mut rest = String::new();
         lines.read_to_string(&mut rest).unwrap();
         assert_eq!(lab.wait().unwrap().code(), Some(2), "{rest}");
-        assert!(rest.contains("half_open_peers") && rest.contains("1 reports of finished scenarios are in"), "{rest}");
+        assert!(rest.contains("half_open_peers, of which there is") && rest.contains("2 reports are in"), "{rest}");
         assert!(is_gone(servers[0]), "the server is still there");
-        let names: Vec<String> = read_all(out.path()).reports.into_iter().map(|report| report.name).collect();
-        assert_eq!(names, [QUICK]);
+        let reports = read_all(out.path()).reports;
+        let names: Vec<&str> = reports.iter().map(|report| report.name.as_str()).collect();
+        assert_eq!(names, [QUICK, "half_open_peers"]);
+        let partial = &reports[1];
+        assert_eq!(partial.verdict, Verdict::Inconclusive);
+        assert!(partial.inconclusive[0].contains("terminated") || partial.inconclusive[0].contains("interrupted"));
+        assert!(partial.inconclusive[0].contains("`publish over dead links`"), "{:?}", partial.inconclusive);
+        // What was seen until then: members came, faults held, processes were watched.
+        assert!(partial.tally.live > 0 && partial.tally.invoked > 0, "{:?}", partial.tally);
+        assert!(!partial.faults.is_empty() && partial.resources.contains_key("server"));
+        assert!(partial.timeline.phases.len() > 1 && partial.violations.is_empty(), "{:?}", partial.violations);
     }
 }
 

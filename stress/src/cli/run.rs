@@ -71,7 +71,11 @@ struct Done {
 async fn run_all(scenarios: &[Box<dyn Scenario>], context: &Context, done: &Mutex<Done>) {
     for scenario in scenarios {
         // A mistake in one scenario is not to take the others' results along.
-        let run = AssertUnwindSafe(scenario.run(context)).catch_unwind().await;
+        let run = async {
+            context.suits(&**scenario)?;
+            scenario.run(context).await
+        };
+        let run = AssertUnwindSafe(run).catch_unwind().await;
         let result = run.unwrap_or_else(|panic| Err(anyhow::anyhow!("the lab itself panicked: {}", words(&*panic))));
         let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
         match result {

@@ -59,7 +59,7 @@ struct Before {
 }
 
 impl Stage {
-    /// Starts the server, with the plan's history in all its channels.
+    /// Starts the server, with the plan's history in all its channels; or takes the one that runs already, if any will do.
     pub(super) async fn set(
         context: &Context,
         scenario: &dyn Scenario,
@@ -67,31 +67,7 @@ impl Stage {
         config: ServerConfig,
         options: FleetOptions,
     ) -> anyhow::Result<Self> {
-        let name = scenario.name();
-        anyhow::ensure!(
-            context.target.is_none(),
-            "{name} needs a server with settings of its own: run it without --target"
-        );
-        Self::build(context, scenario, plan, config, options).await
-    }
-
-    /// The same where the settings do not matter: a server that runs already will do.
-    pub(super) async fn set_anywhere(
-        context: &Context,
-        scenario: &dyn Scenario,
-        plan: Plan,
-        options: FleetOptions,
-    ) -> anyhow::Result<Self> {
-        Self::build(context, scenario, plan, ServerConfig::default(), options).await
-    }
-
-    async fn build(
-        context: &Context,
-        scenario: &dyn Scenario,
-        plan: Plan,
-        config: ServerConfig,
-        options: FleetOptions,
-    ) -> anyhow::Result<Self> {
+        context.suits(scenario)?;
         let run = Run::new(context, scenario, &plan);
         let progress = if context.quiet { Progress::quiet() } else { Progress::new(scenario.name()) };
         let topology = &plan.topology;
