@@ -10,7 +10,7 @@ use crate::chance::Seed;
 use crate::limits::{self, Ladder, Limits, Rung};
 use crate::machine::Machine;
 use crate::report::{self, Directory};
-use crate::scenario::{self, Context};
+use crate::scenario::{self, Context, Unfinished};
 use crate::verdict::Verdict;
 
 #[cfg(feature = "planted-bugs")]
@@ -52,7 +52,8 @@ impl RunOptions {
             report::put(&probe, "")?;
             std::fs::remove_file(&probe)?;
         }
-        Ok(Context { seed, scale, server, target, out, quiet: false, commit: commit() })
+        let unfinished = Unfinished::default();
+        Ok(Context { seed, scale, server, target, out, quiet: false, commit: commit(), unfinished })
     }
 }
 

@@ -30,10 +30,12 @@ use crate::virtual_time::network::Network;
 
 pub mod coming;
 pub mod connector;
+mod recorder;
 mod subscriber;
 mod wire;
 
 use connector::{FaultyConnector, MemoryConnector};
+pub use recorder::Recorder;
 
 /// Publishers have connections of their own, numbered from here, so that faults on subscribers leave them alone.
 pub const PUBLISHER_CONNECTIONS: u64 = 1 << 32;
@@ -265,42 +267,6 @@ pub struct Fleet {
     pub clamped: Vec<String>,
 }
 
-/// Writes into a fleet's ledger while the fleet is busy.
-#[derive(Clone, Debug)]
-pub struct Recorder(Arc<Common>);
-
-impl Recorder {
-    /// Takes an event down.
-    pub fn record(&self, event: Event) {
-        self.0.ledger().record(event);
-    }
-
-    /// What came of a publish.
-    pub fn done(&self, id: PublicationId, outcome: Outcome) {
-        self.record(Event::Done { at: self.0.now(), id, outcome });
-    }
-
-    /// The ledger, also when the fleet has gone.
-    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.0.ledger()
-    }
-
-    /// The faults end now, or the server is there again: [`Fleet::recoveries`] count their service time from here.
-    pub fn healed(&self) {
-        *lock(&self.0.healed) = self.0.now();
-    }
-
-    /// Waits until no more than so many subscriptions are in force, at most `limit`. Whether it came to be.
-    pub async fn wait_live_at_most(&self, subscriptions: u64, limit: Duration) -> bool {
-        self.0.wait_for(limit, |common| common.live.load(Relaxed) <= subscriptions).await
-    }
-
-    /// Waits until so many subscriptions are in force, at most `limit`. Whether they are.
-    pub async fn wait_live(&self, subscriptions: u64, limit: Duration) -> bool {
-        self.0.wait_for(limit, |common| common.live.load(Relaxed) >= subscriptions).await
-    }
-}
-
 /// The name of a channel of the lab.
 #[must_use]
 pub fn channel_name(channel: u64) -> String {
@@ -390,10 +356,7 @@ impl Fleet {
     /// Delivery latencies so far.
     #[must_use]
     pub fn latencies(&self) -> Latencies {
-        let [meant, bystanders] = self.common.latencies.each_ref().map(lock);
-        let mut all = meant.clone();
-        all.merge(&bystanders);
-        all
+        self.recorder().latencies()
     }
 
     /// Those of bystanders alone.
@@ -413,7 +376,7 @@ impl Fleet {
     /// fault was [healed](Recorder::healed).
     #[must_use]
     pub fn recoveries(&self) -> Latencies {
-        self.common.recoveries.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.recorder().recoveries()
     }
 
     /// Has these members unsubscribe from all their channels.
@@ -471,10 +434,10 @@ impl Fleet {
         lock(&self.common.breaks).clone()
     }
 
-    /// Writes into the ledger while the fleet is busy.
+    /// Writes into the ledger while the fleet is busy, and knows what it got when it has gone.
     #[must_use]
     pub fn recorder(&self) -> Recorder {
-        Recorder(Arc::clone(&self.common))
+        Recorder::of(&self.common)
     }
 
     /// Waits until so many publications have arrived since the beginning, at most `limit`. Whether they have.
@@ -503,9 +466,7 @@ impl Fleet {
     /// How it went so far. `phases` are added: whoever leads the run knows them.
     #[must_use]
     pub fn timeline(&self, phases: &[(Instant, String)]) -> Timeline {
-        let since = |at: &Instant| at.saturating_duration_since(self.common.began).as_secs_f64();
-        let phases = phases.iter().map(|(at, name)| (since(at), name.clone())).collect();
-        Timeline { samples: lock(&self.common.sampler).samples(), phases }
+        self.recorder().timeline(phases)
     }
 
     /// Time since the fleet was made.

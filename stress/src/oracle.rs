@@ -351,10 +351,17 @@ impl Oracle {
         tally
     }
 
+    /// What was found on the way. Nothing of it can be mended by what is still to come.
+    #[must_use]
+    pub fn found(&self) -> Judgement {
+        Judgement { findings: self.notes.findings.clone(), evaluated: self.notes.evaluated.clone() }
+    }
+
     /// What was found. Complete only after a census.
     #[must_use]
     pub fn judge(&self) -> Judgement {
-        let mut notes = Notes { findings: self.notes.findings.clone(), evaluated: self.notes.evaluated.clone() };
+        let Judgement { findings, evaluated } = self.found();
+        let mut notes = Notes { findings, evaluated };
         for ((sub, id), line) in &self.early {
             let begun_after_all = self.publishers.get(&id.publisher).is_some_and(|&(_, invoked)| id.n <= invoked);
             let class = if begun_after_all { Class::HarnessFault } else { Class::Phantom };

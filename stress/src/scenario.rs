@@ -49,7 +49,10 @@ mod stopped;
 mod subscriptions;
 mod sustained;
 mod truncated;
+mod unfinished;
 mod unreachable;
+
+pub use unfinished::Unfinished;
 
 /// What the user asked for.
 #[derive(Clone, Debug)]
@@ -68,11 +71,14 @@ pub struct Context {
     pub quiet: bool,
     /// The commit the lab was built from.
     pub commit: String,
+    /// What the scenario that runs now has so far.
+    pub unfinished: Unfinished,
 }
 
 impl Default for Context {
     fn default() -> Self {
-        Self { seed: Seed(1), scale: 1.0, server: None, target: None, out: None, quiet: true, commit: String::new() }
+        let (server, target, out, commit, unfinished) = Default::default();
+        Self { seed: Seed(1), scale: 1.0, server, target, out, quiet: true, commit, unfinished }
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::run::{Run, Watch};
 use super::stats::{self, Counts, Expected};
+use super::unfinished::Scene;
 use super::{Context, Scenario, Subject};
 use crate::chance::Seed;
 use crate::fault::Faults;
@@ -77,12 +78,19 @@ impl Stage {
             .with("channel.without_namespace.history_ttl", history_ttl);
         let subject = context.subject(config).await?;
         warm_up(subject.address(), context.seed).await?;
-        let watch = Some(Watch::begin(&subject));
+        let watch = Watch::begin(&subject);
         let mut memory = subject.server().map(|server| ResourceMonitor::of(server.pid())).transpose()?;
         let sample = memory.as_mut().map(ResourceMonitor::sample).transpose()?.unwrap_or_default();
         let before = Before { sample, counts: Counts::read(subject.address()).await?, is_past: false };
         let faults = Faults::new(&plan);
         let fleet = Fleet::new(&plan, faults.clone(), subject.address(), options);
+        context.unfinished.set(Scene {
+            recorder: fleet.recorder(),
+            faults: faults.clone(),
+            progress: progress.clone(),
+            watched: watch.watched(),
+        });
+        let watch = Some(watch);
         Ok(Self { run, progress, subject, faults, fleet, watch, memory, before, publishers: 0, worst: None })
     }
 
@@ -182,7 +190,7 @@ impl Stage {
         stats::compare(&self.fleet, &address, expected).await?;
         self.fleet.census(&address, 200).await?;
         let Some(watch) = self.watch.take() else { return Ok(BTreeMap::new()) };
-        Ok(watch.finish(&mut self.run).await)
+        Ok(watch.finish(&mut self.run))
     }
 
     /// The judgement, and what stays behind when all have left.
@@ -191,7 +199,7 @@ impl Stage {
             self.run.offered(offered);
         }
         self.run.latencies("delivery", &self.fleet.latencies());
-        self.run.timeline(&self.fleet, &self.progress);
+        self.run.timeline(self.fleet.timeline(&self.progress.phases()));
         self.run.judge(&self.fleet, laws);
         for (code, breaks) in self.fleet.breaks() {
             self.run.number(&format!("breaks_with_code_{code}"), breaks.count as f64);
