@@ -59,8 +59,6 @@ pub struct FleetOptions {
     pub reconnect_max_delay: Duration,
     /// A circuit breaker that all members share. Publishers have none: they are in another network.
     pub breaker: Option<CircuitBreaker>,
-    /// Connects under way at one time.
-    pub connects_at_once: usize,
     /// The kernel's receive buffer of members, where a scenario is about readers that stall.
     pub receive_buffer_bytes: Option<u32>,
     /// Only members below this number have it.
@@ -100,7 +98,6 @@ impl Default for FleetOptions {
             reconnect_initial_delay: Duration::from_millis(200),
             reconnect_max_delay: Duration::from_secs(2),
             breaker: None,
-            connects_at_once: 512,
             receive_buffer_bytes: None,
             receive_buffer_below: PUBLISHER_CONNECTIONS,
             message_bytes_max: 4 << 20,
@@ -532,7 +529,8 @@ impl Fleet {
         started.expect("the lab's client settings are constants and a URL it made itself")
     }
 
-    /// Connects members `from..to` and subscribes each to its channels; waits until all are in force, at most `limit`.
+    /// Connects members `from..to`, all at once, and subscribes each to its channels; waits until all are in force, at most
+    /// `limit`.
     /// Those for whom `is_bystander` are judged for feeling nothing.
     pub async fn connect(
         &mut self,
@@ -554,10 +552,6 @@ impl Fleet {
         let mut connected = Connected { wanted: wanted * each, ..Connected::default() };
         let mut waiting = FuturesUnordered::new();
         for connection in members {
-            if waiting.len() >= self.options.connects_at_once {
-                let _done: Option<()> = waiting.next().await;
-                progress(self.live() - before);
-            }
             let client = self.client(connection);
             for (index, channel) in topology.channels_of(connection).enumerate() {
                 let sub = number(connection * each + index as u64);
