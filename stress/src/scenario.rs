@@ -25,6 +25,7 @@ mod descriptors;
 mod drops;
 mod endings;
 mod far_and_large;
+mod gone;
 mod half_open;
 mod handshakes;
 mod herd;
@@ -156,6 +157,11 @@ pub trait Scenario: Send + Sync {
     /// Whether a server that runs already will do: it needs no settings of its own, and is sent no signals.
     fn takes_target(&self) -> bool {
         false
+    }
+
+    /// The line that runs it again as `context` asked for it.
+    fn replay_line(&self, context: &Context) -> String {
+        context.replay_line(self.name())
     }
 
     /// Finds out.

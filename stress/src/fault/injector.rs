@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::carrier::Carrier;
+use super::conduct::Conduct;
 use super::counters::{FaultCounters, FaultCounts};
 use super::kind::Bucket;
 use super::lane::LANE_BYTES_MAX;
@@ -125,9 +126,19 @@ struct Shared {
     serials: AtomicU64,
     peak: AtomicUsize,
     changed: Notify,
+    conduct: Mutex<Observed>,
     state: Mutex<State>,
     /// Streams whose owner has gone while their last bytes are still on the way.
     lingering: Mutex<JoinSet<()>>,
+}
+
+/// How servers behaved on the streams that have gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Frames they sent.
+    pub frames: u64,
+    /// What was wrong, the first on each stream.
+    pub wrong: Vec<String>,
 }
 
 /// The faults of one run. Cloning shares.
@@ -153,6 +164,7 @@ impl Faults {
             serials: AtomicU64::new(0),
             peak: AtomicUsize::new(0),
             changed: Notify::new(),
+            conduct: Mutex::default(),
             state: Mutex::default(),
             lingering: Mutex::default(),
         }))
@@ -207,7 +219,11 @@ impl Faults {
             let next_end = held.iter().filter_map(|(until, _)| *until).min();
             let next_begin = begins.peek().map(|fault| fault.from);
             let Some(next) = [next_end, next_begin].into_iter().flatten().min() else { break };
-            tokio::time::sleep_until(self.0.began + next).await;
+            let due = self.0.began + next;
+            // What holds from the beginning holds at the first poll: nobody comes before it.
+            if due > Instant::now() {
+                tokio::time::sleep_until(due).await;
+            }
             // Heal before hurting: a fault that follows another at the same moment replaces it.
             held.retain(|(until, _)| until.is_none_or(|until| until > next));
             while let Some(fault) = begins.next_if(|fault| fault.from <= next) {
@@ -283,6 +299,18 @@ impl Faults {
     #[must_use]
     pub fn lane_peak(&self) -> usize {
         self.0.peak.load(Ordering::Relaxed)
+    }
+
+    /// How servers behaved on the streams that have gone, before any fault of ours.
+    #[must_use]
+    pub fn observed(&self) -> Observed {
+        lock(&self.0.conduct).clone()
+    }
+
+    pub(crate) fn observe(&self, link: &Link, conduct: &Conduct) {
+        let mut observed = lock(&self.0.conduct);
+        observed.frames += conduct.frames();
+        observed.wrong.extend(conduct.wrong().map(|wrong| format!("connection {}: {wrong}", link.connection)));
     }
 
     /// The connections a target means.

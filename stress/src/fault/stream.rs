@@ -247,6 +247,10 @@ impl<S: Carrier> Drop for FaultyStream<S> {
     fn drop(&mut self) {
         let Some(mut parts) = self.parts.take() else { return };
         parts.faults.forget(&parts.link);
+        let cursor = parts.machine.as_ref().map_or(&parts.cursors.0, |machine| machine.incoming.cursor());
+        if let Some(conduct) = cursor.conduct() {
+            parts.faults.observe(&parts.link, conduct);
+        }
         if let Some(machine) = &mut parts.machine {
             machine.incoming.felt.given_up();
             machine.outgoing.felt.given_up();

@@ -109,7 +109,7 @@ impl Run {
             curves: Vec::new(),
             doubts,
             numbers: BTreeMap::new(),
-            replay: context.replay_line(scenario.name()),
+            replay: scenario.replay_line(context),
         };
         let (is_full, unfinished) = (context.scale >= FULL_ENOUGH, context.unfinished.clone());
         Self { report, began: Instant::now(), is_full, is_over: false, unfinished }
@@ -223,7 +223,14 @@ impl Run {
             self.inconclusive(format!("{law:?} was never evaluated: {}", law.statement()));
         }
         self.report.tally = tally;
-        self.report.evaluated = judgement.evaluated.iter().map(|(law, count)| (format!("{law:?}"), *count)).collect();
+        self.found(judgement);
+    }
+
+    /// What was found besides what the fleet's ledger tells.
+    pub fn found(&mut self, judgement: &Judgement) {
+        for (law, count) in &judgement.evaluated {
+            *self.report.evaluated.entry(format!("{law:?}")).or_default() += count;
+        }
         for ((class, subject), finding) in &judgement.findings {
             if *class == Class::HarnessFault {
                 self.inconclusive(format!("the lab itself: {}", finding.witness.join("; ")));

@@ -112,6 +112,11 @@ impl Way {
         }
     }
 
+    /// How far the bytes were followed, as they came.
+    pub(super) fn cursor(&self) -> &FrameCursor {
+        &self.cursor
+    }
+
     /// Whether a poll says "not yet" for no reason.
     pub(super) fn yields(&mut self) -> bool {
         let mut any = false;
