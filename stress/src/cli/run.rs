@@ -21,11 +21,17 @@ pub fn run(names: &[String], all: bool, options: RunOptions) -> anyhow::Result<V
     anyhow::ensure!(!scenarios.is_empty(), "name a scenario, or say --all; `stress list` shows them");
     let context = options.context()?;
     let what = if all { "all scenarios".to_owned() } else { names.join(" ") };
-    these(&scenarios, &what, &context)
+    Ok(these(&scenarios, &what, &context)?.verdict)
+}
+
+/// What came of a run.
+pub(super) struct Outcome {
+    pub(super) verdict: Verdict,
+    pub(super) reports: Vec<Report>,
 }
 
 /// Runs these, called `what` together.
-pub(super) fn these(scenarios: &[Box<dyn Scenario>], what: &str, context: &Context) -> anyhow::Result<Verdict> {
+pub(super) fn these(scenarios: &[Box<dyn Scenario>], what: &str, context: &Context) -> anyhow::Result<Outcome> {
     say(&show::first_line(what, context));
     let done = Mutex::new(Done::default());
     let runtime = runtime()?;
@@ -61,7 +67,7 @@ pub(super) fn these(scenarios: &[Box<dyn Scenario>], what: &str, context: &Conte
         say(&left);
         verdicts.push(Verdict::Inconclusive);
     }
-    Ok(Verdict::of_all(verdicts))
+    Ok(Outcome { verdict: Verdict::of_all(verdicts), reports: done.reports })
 }
 
 /// What came of it so far.
