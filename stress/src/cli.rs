@@ -1,20 +1,23 @@
 //! What the command line does, without the command line.
 //!
-//! [`mod@run`] is a run of scenarios, interrupted or not; [`mod@replay`] runs again what a file tells of; [`show`] says it on a
-//! terminal. Whatever goes wrong is said in words, results already gathered are kept, and the exit code is one of three.
+//! [`mod@run`] is a run of scenarios, interrupted or not; [`mod@replay`] runs again what a file tells of; [`mod@proxy`] stands
+//! between others; [`show`] says it on a terminal. Whatever goes wrong is said in words, results already gathered are kept, and the exit code is one of three.
 
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
+
 use crate::chance::Seed;
-use crate::limits::{self, Ladder, Limits, Rung};
+use crate::limits::{self, Ladder, Limits};
 use crate::machine::Machine;
 use crate::report::{self, Directory};
-use crate::scenario::{self, Context};
+use crate::scenario::{self, Context, Unfinished};
 use crate::verdict::Verdict;
 
 #[cfg(feature = "planted-bugs")]
 mod bugs;
+mod proxy;
 mod replay;
 mod run;
 mod show;
@@ -22,7 +25,8 @@ mod virtual_time;
 
 #[cfg(feature = "planted-bugs")]
 pub use bugs::{bugs, list_bugs};
-pub use replay::replay;
+pub use proxy::{ProxyOptions, proxy};
+pub use replay::{ReplayOptions, replay};
 pub use run::run;
 pub use virtual_time::{ExploreOptions, explore};
 
@@ -45,24 +49,33 @@ impl RunOptions {
     fn context(self) -> anyhow::Result<Context> {
         let Self { seed, scale, server, target, out } = self;
         anyhow::ensure!(scale > 0.0 && scale <= 10.0, "--scale is above 0 and at most 10");
-        let target = target.as_deref().map(address).transpose()?;
+        let target = target.as_deref().map(|target| address("--target", target)).transpose()?;
         if let Some(out) = &out {
             // Better now than after a quarter of an hour.
-            let probe = out.join(".writable");
-            report::put(&probe, "")?;
-            std::fs::remove_file(&probe)?;
+            writable(out)?;
         }
-        Ok(Context { seed, scale, server, target, out, quiet: false, commit: commit() })
+        let unfinished = Unfinished::default();
+        Ok(Context { seed, scale, server, target, out, quiet: false, commit: commit(), unfinished })
     }
 }
 
+/// Whether reports can be written there.
+fn writable(out: &Path) -> anyhow::Result<()> {
+    if let Some(file) = out.ancestors().find(|part| part.is_file()) {
+        anyhow::bail!("--out {}: {} is a file; reports need a directory", out.display(), file.display());
+    }
+    let probe = out.join(".writable");
+    let written = report::put(&probe, "").map_err(|failed| failed.error).and_then(|()| std::fs::remove_file(&probe));
+    written.with_context(|| format!("--out {}: reports cannot be written there", out.display()))
+}
+
 /// Host and port of `ws://host:port/…`, `http://host:port` or `host:port`.
-fn address(url: &str) -> anyhow::Result<String> {
+fn address(option: &str, url: &str) -> anyhow::Result<String> {
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
-    anyhow::ensure!(matches!(scheme, "http" | "ws"), "--target {url}: the lab speaks plain http:// and ws://, no TLS");
+    anyhow::ensure!(matches!(scheme, "http" | "ws"), "{option} {url}: the lab speaks plain http:// and ws://, no TLS");
     let address = rest.split(['/', '?']).next().unwrap_or_default();
     let port = address.rsplit_once(':').and_then(|(host, port)| port.parse::<u16>().ok().filter(|_| !host.is_empty()));
-    anyhow::ensure!(port.is_some(), "--target {url}: say host and port, as in http://127.0.0.1:8000");
+    anyhow::ensure!(port.is_some(), "{option} {url}: say host and port, as in http://127.0.0.1:8000");
     Ok(address.to_owned())
 }
 
@@ -70,11 +83,12 @@ fn address(url: &str) -> anyhow::Result<String> {
 ///
 /// # Errors
 /// When it is not a number.
-pub fn parse_seed(text: &str) -> Result<Seed, std::num::ParseIntError> {
-    match text.strip_prefix("0x") {
-        Some(hex) => u64::from_str_radix(hex, 16).map(Seed),
-        None => text.parse().map(Seed),
-    }
+pub fn parse_seed(text: &str) -> Result<Seed, String> {
+    let read = match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    read.map(Seed).map_err(|error| format!("a number from 0 to 2^64 - 1, decimal or as 0x2a: {error}"))
 }
 
 /// Shows the scenarios.
@@ -82,11 +96,12 @@ pub fn parse_seed(text: &str) -> Result<Seed, std::num::ParseIntError> {
 pub fn list() -> Verdict {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::ASCII_MARKDOWN);
-    table.set_header(["scenario", "claim"]);
+    table.set_header(["scenario", "--target", "claim"]);
     for scenario in scenario::all() {
-        table.add_row([scenario.name(), scenario.claim()]);
+        table.add_row([scenario.name(), if scenario.takes_target() { "yes" } else { "" }, scenario.claim()]);
     }
     say(&table.to_string());
+    say("--target: may be run against a server that runs already; the others need one with settings of their own.");
     Verdict::Held
 }
 
@@ -102,18 +117,18 @@ pub fn limits(options: RunOptions) -> anyhow::Result<Verdict> {
     runtime()?.block_on(async {
         for ladder in Ladder::ALL {
             say(&format!("{}:", ladder.unit()));
-            let told = |rung: &Rung| {
-                let word = rung.broken.as_deref().unwrap_or("held");
-                let server = rung.server_cores.map_or_else(|| "?".to_owned(), |cores| format!("{cores:.2}"));
-                let Rung { size, p99_ms, lab_cores, .. } = rung;
-                say(&format!("  {size:>9}  p99 {p99_ms:8.1} ms  cores: server {server} lab {lab_cores:.2}  {word}"));
+            let begins = |size: u64| {
+                // A rung takes seconds, and the last ones half a minute.
+                if std::io::stdout().is_terminal() {
+                    let _ = write!(std::io::stdout(), "  {size:>9}  …\r").and_then(|()| std::io::stdout().flush());
+                }
             };
             let climb = tokio::select! {
                 biased;
-                climb = limits::climb(ladder, &context, told) => climb?,
+                climb = limits::climb(ladder, &context, begins, show::rung) => climb?,
                 signal = run::interrupted() => anyhow::bail!("{signal}; the ladders above are complete"),
             };
-            say(&format!("  {} is the last that held: {}", climb.knee(), climb.bound(found.machine.cores)));
+            say(&format!("  {} is the last that held; {}", climb.knee(), climb.end(found.machine.cores)));
             found.climbs.push(climb);
             if let Some(out) = &context.out {
                 report::put(&out.join(limits::FILE), &serde_json::to_string_pretty(&found)?)?;
@@ -190,12 +205,12 @@ mod tests {
     #[test]
     fn a_target_is_a_host_and_a_port_in_whatever_url() {
         for url in ["127.0.0.1:8000", "http://127.0.0.1:8000/", "ws://127.0.0.1:8000/connection/websocket?x=1"] {
-            assert_eq!(address(url).unwrap(), "127.0.0.1:8000");
+            assert_eq!(address("--target", url).unwrap(), "127.0.0.1:8000");
         }
         for (url, told) in
             [("wss://a:1", "no TLS"), ("http://a", "host and port"), (":80", "host and port"), ("", "host and port")]
         {
-            assert!(address(url).unwrap_err().to_string().contains(told), "{url}");
+            assert!(address("--target", url).unwrap_err().to_string().contains(told), "{url}");
         }
     }
 

@@ -6,7 +6,7 @@
 //! - [`injector`]: [`Faults`], the plan at work: which fault holds for which connection, from when until when
 //! - [`stream`]: [`FaultyStream`], the `AsyncRead + AsyncWrite` around any other, and its laws
 //! - [`lane`]: one direction of it, the delay line; [`frames`]: where WebSocket frames begin and end in it;
-//!   [`aim`]: what such a frame carries, so that a fault can wait for it
+//!   [`aim`]: what such a frame carries, so that a fault can wait for it; [`conduct`]: whether a server may send it
 //! - [`kind`]: one small file per kind of fault
 //! - [`carrier`], [`memory`]: the streams underneath, which can be reset; TCP and in memory
 //! - [`latency_simulator`], [`failure_injector`]: the plain faces, for code that wants one delay or one failure
@@ -14,6 +14,7 @@
 
 pub mod aim;
 pub mod carrier;
+pub mod conduct;
 pub mod counters;
 pub mod failure_injector;
 pub mod frames;
@@ -28,7 +29,7 @@ pub mod stream;
 pub use carrier::Carrier;
 pub use counters::{FaultCounters, FaultCounts};
 pub use failure_injector::{FailureInjector, Operation};
-pub use injector::{FaultGuard, Faults};
+pub use injector::{FaultGuard, Faults, Observed};
 pub use latency_simulator::LatencySimulator;
 pub use plan::{Aim, Direction, Fault, Kind, Plan, Target};
 pub use stream::FaultyStream;

@@ -30,10 +30,12 @@ use crate::virtual_time::network::Network;
 
 pub mod coming;
 pub mod connector;
+mod recorder;
 mod subscriber;
 mod wire;
 
 use connector::{FaultyConnector, MemoryConnector};
+pub use recorder::Recorder;
 
 /// Publishers have connections of their own, numbered from here, so that faults on subscribers leave them alone.
 pub const PUBLISHER_CONNECTIONS: u64 = 1 << 32;
@@ -57,8 +59,6 @@ pub struct FleetOptions {
     pub reconnect_max_delay: Duration,
     /// A circuit breaker that all members share. Publishers have none: they are in another network.
     pub breaker: Option<CircuitBreaker>,
-    /// Connects under way at one time.
-    pub connects_at_once: usize,
     /// The kernel's receive buffer of members, where a scenario is about readers that stall.
     pub receive_buffer_bytes: Option<u32>,
     /// Only members below this number have it.
@@ -98,7 +98,6 @@ impl Default for FleetOptions {
             reconnect_initial_delay: Duration::from_millis(200),
             reconnect_max_delay: Duration::from_secs(2),
             breaker: None,
-            connects_at_once: 512,
             receive_buffer_bytes: None,
             receive_buffer_below: PUBLISHER_CONNECTIONS,
             message_bytes_max: 4 << 20,
@@ -271,42 +270,6 @@ pub struct Fleet {
     pub clamped: Vec<String>,
 }
 
-/// Writes into a fleet's ledger while the fleet is busy.
-#[derive(Clone, Debug)]
-pub struct Recorder(Arc<Common>);
-
-impl Recorder {
-    /// Takes an event down.
-    pub fn record(&self, event: Event) {
-        self.0.ledger().record(event);
-    }
-
-    /// What came of a publish.
-    pub fn done(&self, id: PublicationId, outcome: Outcome) {
-        self.record(Event::Done { at: self.0.now(), id, outcome });
-    }
-
-    /// The ledger, also when the fleet has gone.
-    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.0.ledger()
-    }
-
-    /// The faults end now, or the server is there again: [`Fleet::recoveries`] count their service time from here.
-    pub fn healed(&self) {
-        *lock(&self.0.healed) = self.0.now();
-    }
-
-    /// Waits until no more than so many subscriptions are in force, at most `limit`. Whether it came to be.
-    pub async fn wait_live_at_most(&self, subscriptions: u64, limit: Duration) -> bool {
-        self.0.wait_for(limit, |common| common.live.load(Relaxed) <= subscriptions).await
-    }
-
-    /// Waits until so many subscriptions are in force, at most `limit`. Whether they are.
-    pub async fn wait_live(&self, subscriptions: u64, limit: Duration) -> bool {
-        self.0.wait_for(limit, |common| common.live.load(Relaxed) >= subscriptions).await
-    }
-}
-
 /// The name of a channel of the lab.
 #[must_use]
 pub fn channel_name(channel: u64) -> String {
@@ -396,10 +359,7 @@ impl Fleet {
     /// Delivery latencies so far.
     #[must_use]
     pub fn latencies(&self) -> Latencies {
-        let [meant, bystanders] = self.common.latencies.each_ref().map(lock);
-        let mut all = meant.clone();
-        all.merge(&bystanders);
-        all
+        self.recorder().latencies()
     }
 
     /// Those of bystanders alone.
@@ -419,7 +379,7 @@ impl Fleet {
     /// fault was [healed](Recorder::healed).
     #[must_use]
     pub fn recoveries(&self) -> Latencies {
-        self.common.recoveries.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.recorder().recoveries()
     }
 
     /// Has these members unsubscribe from all their channels.
@@ -477,10 +437,10 @@ impl Fleet {
         lock(&self.common.breaks).clone()
     }
 
-    /// Writes into the ledger while the fleet is busy.
+    /// Writes into the ledger while the fleet is busy, and knows what it got when it has gone.
     #[must_use]
     pub fn recorder(&self) -> Recorder {
-        Recorder(Arc::clone(&self.common))
+        Recorder::of(&self.common)
     }
 
     /// Waits until so many publications have arrived since the beginning, at most `limit`. Whether they have.
@@ -509,9 +469,7 @@ impl Fleet {
     /// How it went so far. `phases` are added: whoever leads the run knows them.
     #[must_use]
     pub fn timeline(&self, phases: &[(Instant, String)]) -> Timeline {
-        let since = |at: &Instant| at.saturating_duration_since(self.common.began).as_secs_f64();
-        let phases = phases.iter().map(|(at, name)| (since(at), name.clone())).collect();
-        Timeline { samples: lock(&self.common.sampler).samples(), phases }
+        self.recorder().timeline(phases)
     }
 
     /// Time since the fleet was made.
@@ -577,7 +535,8 @@ impl Fleet {
         started.expect("the lab's client settings are constants and a URL it made itself")
     }
 
-    /// Connects members `from..to` and subscribes each to its channels; waits until all are in force, at most `limit`.
+    /// Connects members `from..to`, all at once, and subscribes each to its channels; waits until all are in force, at most
+    /// `limit`.
     /// Those for whom `is_bystander` are judged for feeling nothing.
     pub async fn connect(
         &mut self,
@@ -599,10 +558,6 @@ impl Fleet {
         let mut connected = Connected { wanted: wanted * each, ..Connected::default() };
         let mut waiting = FuturesUnordered::new();
         for connection in members {
-            if waiting.len() >= self.options.connects_at_once {
-                let _done: Option<()> = waiting.next().await;
-                progress(self.live() - before);
-            }
             let client = self.client(connection);
             for (index, channel) in topology.channels_of(connection).enumerate() {
                 let sub = number(connection * each + index as u64);

@@ -183,6 +183,12 @@ impl Ledger {
         self.oracle.tally()
     }
 
+    /// What was found so far; whether anything is missing only the end tells.
+    #[must_use]
+    pub fn found(&self) -> Judgement {
+        self.oracle.found()
+    }
+
     /// The judgement. Record [`Event::Census`] first.
     #[must_use]
     pub fn judge(&self) -> Judgement {

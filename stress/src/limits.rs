@@ -24,12 +24,18 @@ pub const P99_OBJECTIVE_MS: f64 = 200.0;
 const SHARE_OBJECTIVE: f64 = 0.999;
 /// How long all may take to be so.
 const CONNECT_OBJECTIVE: Duration = Duration::from_secs(30);
+/// How long the last publications may be on their way.
+const SETTLE_MAX: Duration = Duration::from_secs(20);
 /// How often the gap between the last rung that held and the first that broke is halved: an eighth of an octave is left.
 const HALVINGS: u32 = 3;
 /// A load of which less was offered proves nothing.
 const OFFERED_OBJECTIVE: f64 = 0.99;
+/// What server and lab take in one message: twice as much as the largest payload.
+const MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// A process that uses so much of the machine is short of it.
 const SATURATED: f64 = 0.9;
+/// A server that gets less than this share of what the lab takes is kept from its work by the lab.
+const LAB_SHARE: f64 = 0.5;
 
 /// What is doubled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,29 +66,30 @@ impl Ladder {
         }
     }
 
-    fn first(self) -> u64 {
+    /// Where it begins and where it ends, whatever holds, at full size.
+    fn ends(self) -> (u64, u64) {
         match self {
-            Self::Connections => 1_250,
-            Self::Subscriptions => 1_600,
-            Self::Rate => 62,
-            Self::Payload => 4 << 10,
+            Self::Connections => (1_250, 19_000),
+            Self::Subscriptions => (1_600, 409_600),
+            Self::Rate => (62, 64_000),
+            Self::Payload => (4 << 10, 8 << 20),
         }
     }
 
-    /// Not further than this, whatever holds: descriptors, the channel limit of the server, patience.
-    fn last(self) -> u64 {
+    /// Why it goes no further.
+    fn end_reason(self) -> &'static str {
         match self {
-            Self::Connections => 19_000,
-            Self::Subscriptions => 12_800,
-            Self::Rate => 64_000,
-            Self::Payload => 8 << 20,
+            Self::Connections => "a process may have 20,000 descriptors",
+            Self::Subscriptions => "each is a task of the lab, which has 4,096 of them for each client by then",
+            Self::Rate => "nobody gets so far",
+            Self::Payload => "half of what server and lab were told to accept",
         }
     }
 
     fn plan(self, context: &Context, rung: u64) -> Plan {
         let (connections, channels, each, rate, payload_bytes) = match self {
             Self::Connections => (rung, rung, 1, 200.0, 128),
-            Self::Subscriptions => (100, rung / 100, rung / 100, 20.0, 128),
+            Self::Subscriptions => (100, (rung / 100).max(1), (rung / 100).max(1), 20.0, 128),
             Self::Rate => (100, 10, 10, rung as f64, 128),
             Self::Payload => (20, 1, 1, 5.0, usize::try_from(rung).unwrap_or(usize::MAX)),
         };
@@ -119,9 +126,10 @@ pub struct Rung {
 pub enum Bound {
     /// Nobody: no objective broke on this ladder.
     Nothing,
-    /// The lab: it had no descriptors, or could not offer the load. The server may be able to do more.
+    /// The lab: it had no descriptors, could not offer the load, or took most of a machine that had no time left. The server
+    /// may be able to do more.
     Lab,
-    /// All cores were in use, by server and lab together.
+    /// All cores were in use, by server and lab together, and the server had its share.
     Machine,
     /// The server was, while the lab offered all of the load on a machine that had time left.
     Server,
@@ -129,10 +137,12 @@ pub enum Bound {
 
 impl Bound {
     fn of(rung: &Rung, cores: u64) -> Self {
-        let used = rung.server_cores.unwrap_or(0.0) + rung.lab_cores;
+        let server = rung.server_cores.unwrap_or(0.0);
+        let used = server + rung.lab_cores;
         match rung {
             Rung { broken: None, .. } => Self::Nothing,
             Rung { clamped: true, .. } => Self::Lab,
+            _ if used >= SATURATED * cores as f64 && server < LAB_SHARE * rung.lab_cores => Self::Lab,
             _ if used >= SATURATED * cores as f64 => Self::Machine,
             _ if rung.offered < OFFERED_OBJECTIVE => Self::Lab,
             _ => Self::Server,
@@ -143,8 +153,8 @@ impl Bound {
 impl std::fmt::Display for Bound {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(match self {
-            Self::Nothing => "no end was seen",
-            Self::Lab => "the lab was the limit",
+            Self::Nothing => "no objective broke",
+            Self::Lab => "the lab was the limit, the server may be able to do more",
             Self::Machine => "the machine was the limit: server and lab share its cores",
             Self::Server => "the server was the limit",
         })
@@ -170,7 +180,21 @@ impl Climb {
     /// Who was the limit, on a machine of so many cores.
     #[must_use]
     pub fn bound(&self, cores: u64) -> Bound {
-        self.rungs.iter().find(|rung| rung.broken.is_some()).map_or(Bound::Nothing, |rung| Bound::of(rung, cores))
+        self.first_broken().map_or(Bound::Nothing, |rung| Bound::of(rung, cores))
+    }
+
+    fn first_broken(&self) -> Option<&Rung> {
+        self.rungs.iter().find(|rung| rung.broken.is_some())
+    }
+
+    /// What ended it, in words.
+    #[must_use]
+    pub fn end(&self, cores: u64) -> String {
+        let bound = self.bound(cores);
+        match self.first_broken().and_then(|rung| Some((rung.size, rung.broken.as_ref()?))) {
+            Some((size, broken)) => format!("at {}: {broken}; {bound}", number::count(size)),
+            None => format!("{bound}, and the ladder ends there: {}", self.ladder.end_reason()),
+        }
     }
 }
 
@@ -198,16 +222,16 @@ impl Limits {
              Seed {:#x}, commit {}, {}. Again: `stress limits`.",
             self.seed, self.commit, self.machine
         )];
-        let knee = |climb: &Climb| {
-            vec![number::count(climb.knee()), climb.ladder.unit().to_owned(), climb.bound(cores).to_string()]
-        };
+        let knee = |climb: &Climb| vec![number::count(climb.knee()), climb.ladder.unit().to_owned(), climb.end(cores)];
         parts.push(markdown::table(&["the last that held", "of", "what ended it"], self.climbs.iter().map(knee)));
         for climb in &self.climbs {
             let row = |rung: &Rung| {
                 let Rung { size, p99_ms, server_cores, lab_cores, .. } = rung;
                 let server = server_cores.map_or_else(|| "not watched".to_owned(), |cores| format!("{cores:.2}"));
                 let word = rung.broken.clone().unwrap_or_else(|| "held".to_owned());
-                vec![number::count(*size), format!("{p99_ms:.1}"), server, format!("{lab_cores:.2}"), word]
+                // Nothing arrived while it was published.
+                let p99 = if *p99_ms > 0.0 { format!("{p99_ms:.1}") } else { "none".to_owned() };
+                vec![number::count(*size), p99, server, format!("{lab_cores:.2}"), word]
             };
             let head = [climb.ladder.unit(), "p99 ms", "server's cores", "lab's cores", ""];
             parts.push(markdown::table(&head, climb.rungs.iter().map(row)));
@@ -220,11 +244,20 @@ impl Limits {
 ///
 /// # Errors
 /// When there is no server to climb on.
-pub async fn climb(ladder: Ladder, context: &Context, told: impl Fn(&Rung)) -> anyhow::Result<Climb> {
+pub async fn climb(
+    ladder: Ladder,
+    context: &Context,
+    begins: impl Fn(u64),
+    told: impl Fn(&Rung),
+) -> anyhow::Result<Climb> {
     let mut rungs: Vec<Rung> = Vec::new();
-    let (mut size, mut held, mut broke) = (ladder.first(), 0, None);
+    let (first, last) = ladder.ends();
+    // A smaller run goes less far; how it begins is its own affair.
+    let last = context.scaled(last, 20).min(last);
+    let (mut size, mut held, mut broke) = (first.min(last), 0, None);
     let mut halvings = 0;
     loop {
+        begins(size);
         let rung = stand(ladder, context, size).await?;
         told(&rung);
         match rung.broken {
@@ -233,8 +266,8 @@ pub async fn climb(ladder: Ladder, context: &Context, told: impl Fn(&Rung)) -> a
         }
         rungs.push(rung);
         let next = match broke {
-            None if size >= ladder.last() => break,
-            None => (size * 2).min(ladder.last()),
+            None if size >= last => break,
+            None => (size * 2).min(last),
             // Below the first rung there is no knee to be found.
             Some(_) if held == 0 || halvings == HALVINGS => break,
             Some(broke) => {
@@ -257,9 +290,10 @@ async fn stand(ladder: Ladder, context: &Context, size: u64) -> anyhow::Result<R
     let config = ServerConfig::default()
         .with("client.channel_limit", 1_000_000)
         .with("client.queue_max_size", 64 << 20)
-        .with("websocket.message_size_limit", 16 << 20);
+        .with("websocket.message_size_limit", MESSAGE_BYTES_MAX);
     let server = context.subject(config).await?;
-    let mut fleet = Fleet::new(&plan, Faults::new(&plan), server.address(), FleetOptions::default());
+    let options = FleetOptions { message_bytes_max: MESSAGE_BYTES_MAX, ..FleetOptions::default() };
+    let mut fleet = Fleet::new(&plan, Faults::new(&plan), server.address(), options);
     let connections = fleet.plan().topology.connections;
     let clamped = connections < plan.topology.connections;
     let mut broken = clamped.then(|| fleet.clamped.join("; "));
@@ -275,15 +309,16 @@ async fn stand(ladder: Ladder, context: &Context, size: u64) -> anyhow::Result<R
     let offered = fleet.publish(plan.workload.publications, plan.workload.rate, 1, |_| {}).await;
     let (server_after, lab_after) = (watched.as_mut().and_then(|w| w.sample().ok()), lab.sample()?);
     let latencies = fleet.latencies();
-    let rested = fleet.settle(Duration::from_secs(20), connected.subscribed).await;
+    let rested = fleet.settle(SETTLE_MAX, connected.subscribed).await;
     let p99_ms = latencies.response().p99;
     let tally = fleet.ledger().tally();
+    let codes: Vec<String> = fleet.breaks().keys().map(u32::to_string).collect();
     let objectives = [
         (tally.failed > 0, format!("{} publishes were refused", tally.failed)),
+        (tally.breaks > 0, format!("{} subscriptions were cut ({})", tally.breaks, codes.join(", "))),
+        (!rested, format!("not everything had arrived {SETTLE_MAX:?} later")),
         (p99_ms > P99_OBJECTIVE_MS, format!("p99 {p99_ms:.0} ms is above {P99_OBJECTIVE_MS} ms")),
         (offered.ratio < OFFERED_OBJECTIVE, format!("the lab offered {:.3} of the rate", offered.ratio)),
-        (!rested, "not everything had arrived 20 s later".to_owned()),
-        (tally.breaks > 0, format!("{} subscriptions were cut", tally.breaks)),
     ];
     let first = objectives.into_iter().find(|(broke, _)| *broke).map(|(_, what)| what);
     fleet.close(Duration::from_secs(10)).await;
@@ -315,12 +350,23 @@ mod tests {
     }
 
     #[test]
+    fn what_ended_a_ladder_is_told() {
+        let climb = |rungs| Climb { ladder: Ladder::Payload, rungs };
+        let broken = climb(vec![rung(1_000, None, 1.0, 0.1, 0.1), rung(2_000, Some("p99 300 ms"), 1.0, 0.9, 0.5)]);
+        assert_eq!(broken.end(2), "at 2,000: p99 300 ms; the server was the limit");
+        assert!(
+            climb(vec![rung(1, None, 1.0, 0.1, 0.1)]).end(2).starts_with("no objective broke, and the ladder ends")
+        );
+    }
+
+    #[test]
     fn who_was_short_of_what_is_told() {
         let bound = |rung: Rung| Climb { ladder: Ladder::Rate, rungs: vec![rung] }.bound(2);
         assert_eq!(bound(rung(1, None, 1.0, 2.0, 0.0)), Bound::Nothing);
         assert_eq!(bound(rung(1, Some("x"), 1.0, 0.9, 0.5)), Bound::Server);
         assert_eq!(bound(rung(1, Some("x"), 0.5, 0.9, 0.5)), Bound::Lab);
         assert_eq!(bound(rung(1, Some("x"), 0.5, 1.0, 0.9)), Bound::Machine);
+        assert_eq!(bound(rung(1, Some("x"), 1.0, 0.15, 1.75)), Bound::Lab);
         assert_eq!(bound(Rung { clamped: true, ..rung(1, Some("x"), 1.0, 0.1, 0.1) }), Bound::Lab);
     }
 }

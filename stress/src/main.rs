@@ -1,10 +1,10 @@
-//! The lab's command line: list, run, replay, explore, limits, report.
+//! The lab's command line: list, run, replay, explore, limits, proxy, report.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use stress::cli::{self, Pages, RunOptions};
+use stress::cli::{self, Pages, ProxyOptions, ReplayOptions, RunOptions};
 use stress::{Seed, budget};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -26,7 +26,7 @@ enum Command {
     /// Run scenarios: each starts a server of its own, hurts it, and writes its report before the next begins.
     ///
     /// The first line says commit, seed and every option. A scenario that did not hold ends with the line that runs it
-    /// again. Ctrl-C ends the server and keeps the reports of finished scenarios.
+    /// again. Ctrl-C ends the server, keeps all reports, and adds one of what was seen of the scenario under way.
     Run {
         /// Which; see `stress list`.
         names: Vec<String>,
@@ -36,13 +36,22 @@ enum Command {
         #[command(flatten)]
         options: Options,
     },
-    /// Run again what a file tells of: a report (its scenario, with its seed and scale), or a plan.
+    /// Run again what a file tells of: a report (its scenario, with its seed, scale and target), or a plan.
+    ///
+    /// Where the scenario plans something else now than what stands in the report, that is said.
     Replay {
         /// A report's NAME.json, or a plan: as `explore` has written it, or by hand.
         file: PathBuf,
         /// The server binary; by default the one beside this program. A plan is run in virtual time unless one is named.
         #[arg(long, value_name = "PATH")]
         server: Option<PathBuf>,
+        /// A server that runs already; by default the one that the report was made against, if it was.
+        #[arg(long, value_name = "URL", conflicts_with_all = ["server", "plan"])]
+        target: Option<String>,
+        /// Run the plan itself as it stands in the file, each fault at its time, against a server of the lab's: of a report
+        /// that is what really happened, with nothing asked of it but the laws.
+        #[arg(long)]
+        plan: bool,
         /// Where the new report goes.
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
@@ -104,6 +113,21 @@ enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// Stand between somebody's client and server: a TCP hop that does to what passes what a plan says.
+    ///
+    /// Connections are numbered from 0 as they come. Ctrl-C ends it and tells what each fault came to: attempted, applied, seen.
+    Proxy {
+        /// The server: host and port.
+        #[arg(long, value_name = "HOST:PORT")]
+        to: String,
+        /// Where clients connect to; port 0 for any.
+        #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
+        listen: std::net::SocketAddr,
+        /// A plan whose faults hold at their times after the start: `{"seed":1,"faults":[{"id":"far","kind":…}]}`.
+        /// Without one bytes pass as they are.
+        #[arg(long, value_name = "FILE")]
+        plan: Option<PathBuf>,
+    },
     /// Print the summary of the reports in a directory, or write the pages made of them.
     ///
     /// The exit code is the verdict over all of them.
@@ -129,7 +153,7 @@ struct Options {
     #[arg(long, default_value = "1", value_parser = cli::parse_seed)]
     seed: Seed,
     /// Size: 1 is full, 0.1 a tenth.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     scale: f64,
     /// The server binary; by default the one beside this program.
     #[arg(long, value_name = "PATH")]
@@ -170,7 +194,10 @@ fn main() -> ExitCode {
         Command::Explore { seeds, from, faults, strained, jobs, twice, out } => {
             cli::explore(cli::ExploreOptions { seeds, from, faults, strained, jobs, twice, out })
         }
-        Command::Replay { file, server, out } => cli::replay(&file, server, out),
+        Command::Replay { file, server, target, plan, out } => {
+            cli::replay(&file, ReplayOptions { server, target, plan, out })
+        }
+        Command::Proxy { to, listen, plan } => cli::proxy(&ProxyOptions { to, listen, plan }),
         Command::Report { directory, write, plots, failure_modes } => {
             cli::report(&directory, &Pages { results: write, plots, failure_modes })
         }

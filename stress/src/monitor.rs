@@ -16,7 +16,7 @@ use crate::trend::{Trend, trend};
 #[derive(Debug, thiserror::Error)]
 pub enum MonitorError {
     /// The process is gone, or `/proc` does not show it to us.
-    #[error("cannot watch process {pid}: {source}")]
+    #[error("cannot watch process {pid}")]
     Gone {
         /// Which.
         pid: i32,

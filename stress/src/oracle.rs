@@ -123,7 +123,7 @@ pub struct Tally {
 }
 
 /// Findings and evaluations under way.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Notes {
     findings: Findings,
     evaluated: [u64; Law::ALL.len()],
@@ -375,10 +375,16 @@ impl Oracle {
         tally
     }
 
+    /// What was found on the way. Nothing of it can be mended by what is still to come.
+    #[must_use]
+    pub fn found(&self) -> Judgement {
+        self.notes.clone().judgement()
+    }
+
     /// What was found. Complete only after a census.
     #[must_use]
     pub fn judge(&self) -> Judgement {
-        let mut notes = Notes { findings: self.notes.findings.clone(), evaluated: self.notes.evaluated };
+        let mut notes = self.notes.clone();
         for ((sub, id), line) in &self.early {
             let begun_after_all = self.publishers.get(&id.publisher).is_some_and(|&(_, invoked)| id.n <= invoked);
             let class = if begun_after_all { Class::HarnessFault } else { Class::Phantom };

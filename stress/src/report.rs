@@ -134,12 +134,12 @@ impl From<&crate::histogram::Latencies> for LatencyReport {
 
 /// A report could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write {path}: {source}")]
+#[error("cannot write {path}: {error}")]
 pub struct WriteError {
     /// What.
     pub path: PathBuf,
-    /// What the system says.
-    pub source: std::io::Error,
+    /// What the system says. Said above, and so no source to be said again.
+    pub error: std::io::Error,
 }
 
 /// Writes a file, and the directory it is in if need be.
@@ -147,7 +147,7 @@ pub struct WriteError {
 /// # Errors
 /// When it cannot.
 pub fn put(path: &Path, text: &str) -> Result<(), WriteError> {
-    let failed = |source| WriteError { path: path.to_owned(), source };
+    let failed = |error| WriteError { path: path.to_owned(), error };
     if let Some(home) = path.parent().filter(|home| !home.as_os_str().is_empty()) {
         std::fs::create_dir_all(home).map_err(failed)?;
     }

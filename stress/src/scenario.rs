@@ -25,6 +25,7 @@ mod descriptors;
 mod drops;
 mod endings;
 mod far_and_large;
+mod gone;
 mod half_open;
 mod handshakes;
 mod herd;
@@ -49,7 +50,10 @@ mod stopped;
 mod subscriptions;
 mod sustained;
 mod truncated;
+mod unfinished;
 mod unreachable;
+
+pub use unfinished::Unfinished;
 
 /// What the user asked for.
 #[derive(Clone, Debug)]
@@ -68,11 +72,14 @@ pub struct Context {
     pub quiet: bool,
     /// The commit the lab was built from.
     pub commit: String,
+    /// What the scenario that runs now has so far.
+    pub unfinished: Unfinished,
 }
 
 impl Default for Context {
     fn default() -> Self {
-        Self { seed: Seed(1), scale: 1.0, server: None, target: None, out: None, quiet: true, commit: String::new() }
+        let (server, target, out, commit, unfinished) = Default::default();
+        Self { seed: Seed(1), scale: 1.0, server, target, out, quiet: true, commit, unfinished }
     }
 }
 
@@ -90,6 +97,16 @@ impl Context {
     pub fn replay_line(&self, scenario: &str) -> String {
         let target = self.target.as_ref().map_or_else(String::new, |target| format!(" --target {target}"));
         format!("stress run {scenario} --seed {:#x} --scale {}{target}", self.seed.0, self.scale)
+    }
+
+    /// Whether a scenario can be run as it was asked for.
+    ///
+    /// # Errors
+    /// When it cannot be run against the server that was named.
+    pub fn suits(&self, scenario: &dyn Scenario) -> anyhow::Result<()> {
+        let suits = self.target.is_none() || scenario.takes_target();
+        anyhow::ensure!(suits, "it needs a server with settings of its own: run it without --target");
+        Ok(())
     }
 
     /// The server to run against: a child of ours with this configuration, or the one that was named.
@@ -136,6 +153,16 @@ pub trait Scenario: Send + Sync {
 
     /// What must hold, in a sentence.
     fn claim(&self) -> &'static str;
+
+    /// Whether a server that runs already will do: it needs no settings of its own, and is sent no signals.
+    fn takes_target(&self) -> bool {
+        false
+    }
+
+    /// The line that runs it again as `context` asked for it.
+    fn replay_line(&self, context: &Context) -> String {
+        context.replay_line(self.name())
+    }
 
     /// Finds out.
     fn run<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, anyhow::Result<Report>>;

@@ -26,6 +26,8 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const LOG_LINES_MAX: usize = 200;
 /// What the line begins with that says where it listens.
 const LISTENING: &str = "listening on ";
+/// What a line of its log has in it when a thread or task of it has panicked: it may live on, and say nothing else.
+const PANICKED: &str = "panicked at ";
 
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +41,7 @@ pub enum ServerError {
         looked_at: String,
     },
     /// It cannot be run.
-    #[error("cannot run {path}: {source}")]
+    #[error("cannot run {path}")]
     Spawn {
         /// Which binary.
         path: PathBuf,
@@ -65,7 +67,7 @@ pub enum ServerError {
         log: String,
     },
     /// A signal could not be sent.
-    #[error("cannot signal the server (process {pid}): {source}")]
+    #[error("cannot signal the server (process {pid})")]
     Signal {
         /// Whom.
         pid: u32,
@@ -73,7 +75,7 @@ pub enum ServerError {
         source: rustix::io::Errno,
     },
     /// Its configuration could not be written.
-    #[error("cannot write the server's configuration: {0}")]
+    #[error("cannot write the server's configuration")]
     Config(#[from] std::io::Error),
 }
 
@@ -146,6 +148,7 @@ pub struct Server {
     binary: PathBuf,
     config: ServerConfig,
     log: Arc<Mutex<VecDeque<String>>>,
+    panics: Arc<Mutex<Vec<String>>>,
     /// Holds the configuration file for as long as the server may want to read it again.
     file: PathBuf,
 }
@@ -174,12 +177,16 @@ impl Server {
             .map_err(|source| ServerError::Spawn { path: binary.to_owned(), source })?;
         let pid = child.id().unwrap_or(0);
         let log: Arc<Mutex<VecDeque<String>>> = Arc::default();
+        let panics: Arc<Mutex<Vec<String>>> = Arc::default();
         let reading = child.stderr.take().map(|stderr| {
-            let log = Arc::clone(&log);
+            let (log, panics) = (Arc::clone(&log), Arc::clone(&panics));
             // Ends with the child: its end of the pipe closes.
             tokio::spawn(async move {
                 let mut lines = BufReader::new(stderr).lines();
                 while let Ok(Some(line)) = lines.next_line().await {
+                    if line.contains(PANICKED) {
+                        panics.lock().unwrap_or_else(PoisonError::into_inner).push(line.clone());
+                    }
                     let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
                     if log.len() == LOG_LINES_MAX {
                         log.pop_front();
@@ -199,7 +206,7 @@ impl Server {
             None
         });
         match announced.await {
-            Ok(Some(address)) => Ok(Self { child, pid, address, binary: binary.to_owned(), config, log, file }),
+            Ok(Some(address)) => Ok(Self { child, pid, address, binary: binary.to_owned(), config, log, panics, file }),
             Ok(None) | Err(_) => {
                 // It closes its output a moment before it ends; its last words are in the pipe by then.
                 let ended = tokio::time::timeout(LAST_WORDS, child.wait()).await;
@@ -225,7 +232,10 @@ impl Server {
     pub async fn restart(mut self) -> Result<Self, ServerError> {
         let _gone = self.child.wait().await;
         let port = self.address.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(0);
-        Self::start(&self.binary.clone(), ServerConfig { port, ..self.config.clone() }).await
+        let again = Self::start(&self.binary.clone(), ServerConfig { port, ..self.config.clone() }).await?;
+        // What the old process did is not mended by another.
+        again.panics.lock().unwrap_or_else(PoisonError::into_inner).extend(self.panics());
+        Ok(again)
     }
 
     /// Host and port.
@@ -276,6 +286,12 @@ impl Server {
     /// When it is gone.
     pub fn resume(&self) -> Result<(), ServerError> {
         self.signal(Signal::CONT)
+    }
+
+    /// Every line in which it, or the process before a restart, told of a panic.
+    #[must_use]
+    pub fn panics(&self) -> Vec<String> {
+        self.panics.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn signal(&self, signal: Signal) -> Result<(), ServerError> {

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
+use stress::Verdict;
 use stress::report::read_all;
 
 const STRESS: &str = env!("CARGO_BIN_EXE_stress");
@@ -78,6 +79,13 @@ fn a_run_says_what_it_is_writes_its_report_and_is_replayed_from_it() {
     let replayed = &read_all(again.path()).reports[0];
     assert_eq!((&replayed.plan, &replayed.replay), (&report.plan, &report.replay));
 
+    // A scenario that plans something else now says so, and what stands in the report is run by itself.
+    let other = out.path().join("other.json");
+    let text = std::fs::read_to_string(&file).unwrap().replacen("\"connections\": 20", "\"connections\": 21", 1);
+    std::fs::write(&other, text).unwrap();
+    tells(&["replay", path(&other)], 0, &["not as in the report: the topology was"]);
+    tells(&["replay", path(&other), "--plan"], 0, &["plan: held"]);
+
     let (page, plots, modes) = (out.path().join("page.md"), out.path().join("plots"), out.path().join("modes.md"));
     let pages = ["--write", path(&page), "--plots", path(&plots), "--failure-modes", path(&modes)];
     tells(&[&["report", path(out.path())][..], &pages].concat(), 0, &["wrote"]);
@@ -85,6 +93,98 @@ fn a_run_says_what_it_is_writes_its_report_and_is_replayed_from_it() {
     assert!(told.contains("scale 0.002") && told.contains("not measured yet"), "{told}");
     assert!(std::fs::read_to_string(&page).unwrap().contains("](plots/10000_concurrent_connections.latency.svg)"));
     tells(&["report", path(out.path())], 0, &["1 scenarios: 1 held"]);
+}
+
+#[test]
+fn a_plan_is_run_against_a_server_if_one_is_named_and_in_virtual_time_if_none_is() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("plan.json");
+    let plan = r#"{"seed":3,"topology":{"connections":12,"channels":3},"workload":{"publishers":3,"publications":60},
+        "faults":[{"id":"cut","kind":"reset","target":{"connections":[1,2]},"from":0.2,"until":0.6}]}"#;
+    std::fs::write(&file, plan).unwrap();
+    let text = tells(&["replay", path(&file)], 0, &["plan: held"]);
+    assert!(!text.contains("virtual"), "{text}");
+    let output = Command::new(STRESS).args(["replay", path(&file)]).output().unwrap();
+    assert!(said(&output, 0).contains("virtual"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_of_a_target_is_replayed_against_that_target() {
+    let (server, address) = common::serving(1_000);
+    let out = tempfile::tempdir().unwrap();
+    let url = format!("http://{address}");
+    tells(&["run", QUICK, "--scale", "0.002", "--target", &url, "--out", path(out.path())], 0, &["1 held"]);
+    let file = out.path().join(format!("{QUICK}.json"));
+    let output = Command::new(STRESS).args(["replay", path(&file)]).output().unwrap();
+    assert!(said(&output, 0).contains(&format!("server the one at {address}")));
+    drop(server);
+}
+
+#[test]
+fn a_server_that_panics_is_told_of_although_it_lives_on() {
+    let home = tempfile::tempdir().unwrap();
+    let panicky = home.path().join("panicky");
+    let server = common::binary();
+    let script =
+        format!("#!/bin/sh\necho \"thread 'shard' panicked at hub.rs:1\" >&2\nexec {} \"$@\"\n", path(&server));
+    std::fs::write(&panicky, script).unwrap();
+    std::fs::set_permissions(&panicky, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let arguments = ["run", QUICK, "--scale", "0.002", "--server", path(&panicky)];
+    tells(&arguments, 1, &["BROKEN Crash × 1 (I19", "panicked at hub.rs:1"]);
+}
+
+#[test]
+fn a_hop_stands_between_anybodys_client_and_server_and_tells_what_its_faults_came_to() {
+    use std::io::Write as _;
+    let echo = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = echo.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in echo.incoming().flatten() {
+            std::thread::spawn(move || std::io::copy(&mut &stream, &mut &stream));
+        }
+    });
+    let home = tempfile::tempdir().unwrap();
+    let plan = home.path().join("plan.json");
+    std::fs::write(&plan, r#"{"seed":1,"faults":[{"id":"cut","kind":"reset","aim":{"byte":4},"direction":"in"}]}"#)
+        .unwrap();
+    for (connects, code, told) in
+        [(true, 0, "| cut | reset | byte | 1 | 1 | 1 |"), (false, 2, "`cut` was never applied")]
+    {
+        let mut hop = Command::new(STRESS)
+            .args(["proxy", "--to", &server, "--plan", path(&plan)])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(hop.stdout.take().unwrap());
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        let address = line.strip_prefix("listening on ").and_then(|rest| rest.split(',').next()).unwrap();
+        if connects {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            stream.write_all(b"hello").unwrap();
+            let mut heard = Vec::new();
+            stream.read_to_end(&mut heard).unwrap_err();
+            assert!(heard.len() <= 4, "{heard:?}");
+        }
+        kill_process(Pid::from_child(&hop), Signal::INT).unwrap();
+        let mut rest = String::new();
+        lines.read_to_string(&mut rest).unwrap();
+        assert_eq!(hop.wait().unwrap().code(), Some(code), "{rest}");
+        assert!(rest.contains(told), "{rest}");
+    }
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let taken = std::net::TcpListener::bind(&busy).unwrap();
+    tells(&["proxy", "--to", &server, "--listen", &busy], 2, &["cannot listen at", "--listen", "in use"]);
+    drop(taken);
+}
+
+#[test]
+fn limits_are_climbed_rung_by_rung_and_kept() {
+    let out = tempfile::tempdir().unwrap();
+    let text = tells(&["limits", "--scale", "0.001", "--out", path(out.path())], 0, &["is the last that held"]);
+    let limits = read_all(out.path()).limits.unwrap();
+    assert_eq!(limits.climbs.len(), 4, "{text}");
+    assert!(limits.climbs.iter().all(|climb| !climb.rungs.is_empty() && text.contains(climb.ladder.unit())), "{text}");
 }
 
 #[test]
@@ -151,8 +251,10 @@ fn an_unwritable_directory_is_told_before_anything_is_run() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("file");
     std::fs::write(&file, "").unwrap();
-    let text = tells(&["run", QUICK, "--out", path(&file.join("out"))], 2, &["cannot write", path(&file)]);
-    assert!(!text.contains("commit"), "{text}");
+    for out in [file.join("out"), file.clone()] {
+        let text = tells(&["run", QUICK, "--out", path(&out)], 2, &["--out", path(&file), "is a file"]);
+        assert!(!text.contains("commit"), "{text}");
+    }
 }
 
 #[test]
@@ -190,10 +292,19 @@ fn an_interrupted_run_leaves_no_server_and_keeps_what_it_had() {
         let mut rest = String::new();
         lines.read_to_string(&mut rest).unwrap();
         assert_eq!(lab.wait().unwrap().code(), Some(2), "{rest}");
-        assert!(rest.contains("half_open_peers") && rest.contains("1 reports of finished scenarios are in"), "{rest}");
+        assert!(rest.contains("half_open_peers, of which there is") && rest.contains("2 reports are in"), "{rest}");
         assert!(is_gone(servers[0]), "the server is still there");
-        let names: Vec<String> = read_all(out.path()).reports.into_iter().map(|report| report.name).collect();
-        assert_eq!(names, [QUICK]);
+        let reports = read_all(out.path()).reports;
+        let names: Vec<&str> = reports.iter().map(|report| report.name.as_str()).collect();
+        assert_eq!(names, [QUICK, "half_open_peers"]);
+        let partial = &reports[1];
+        assert_eq!(partial.verdict, Verdict::Inconclusive);
+        assert!(partial.inconclusive[0].contains("terminated") || partial.inconclusive[0].contains("interrupted"));
+        assert!(partial.inconclusive[0].contains("`publish over dead links`"), "{:?}", partial.inconclusive);
+        // What was seen until then: members came, faults held, processes were watched.
+        assert!(partial.tally.live > 0 && partial.tally.invoked > 0, "{:?}", partial.tally);
+        assert!(!partial.faults.is_empty() && partial.resources.contains_key("server"));
+        assert!(partial.timeline.phases.len() > 1 && partial.violations.is_empty(), "{:?}", partial.violations);
     }
 }
 

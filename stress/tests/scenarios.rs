@@ -1,17 +1,26 @@
 //! Every scenario, small, against a server inside this process; and at full size, against the server binary, when asked:
 //!
 //! `cargo test -p stress --release -- --ignored`, with `PUBSUB_STRESS_CLIENTS` (what 10,000 stands for in the plan of the
-//! first scenario; all others shrink or grow alike) and `PUBSUB_STRESS_SEED`.
+//! first scenario; all others shrink or grow alike) or `PUBSUB_STRESS_SCALE` (the same as a factor), `PUBSUB_STRESS_SEED`,
+//! `PUBSUB_STRESS_SERVER` (the binary) and `PUBSUB_STRESS_OUT` (where reports go).
 
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing there")]
 
 mod common;
 
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use stress::fault::plan::{Fault, Kind, Latency, Plan, Target, Topology, Workload};
+use stress::raw::RawPeer;
 use stress::report::Report;
-use stress::scenario::{Context, named};
+use stress::scenario::planned::Planned;
+use stress::scenario::stats::metric;
+use stress::scenario::{Context, Scenario as _, named};
 use stress::{Seed, Verdict};
 
-fn variable(name: &str) -> Option<u64> {
+fn variable<T: FromStr<Err: std::fmt::Display>>(name: &str) -> Option<T> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
 }
 
@@ -45,9 +54,14 @@ async fn holds_small_virtual(name: &str) {
 }
 
 async fn holds_full(name: &str) {
-    let scale = variable("PUBSUB_STRESS_CLIENTS").unwrap_or(10_000) as f64 / 10_000.0;
+    let clients = variable::<u64>("PUBSUB_STRESS_CLIENTS").map(|clients| clients as f64 / 10_000.0);
+    let scale = variable("PUBSUB_STRESS_SCALE").or(clients).unwrap_or(1.0);
     let seed = Seed(variable("PUBSUB_STRESS_SEED").unwrap_or(1));
-    let report = run(name, &Context { scale, seed, ..Context::default() }).await;
+    let (server, out) = (variable("PUBSUB_STRESS_SERVER"), variable::<PathBuf>("PUBSUB_STRESS_OUT"));
+    let report = run(name, &Context { scale, seed, server, ..Context::default() }).await;
+    if let Some(out) = out {
+        report.write(&out).unwrap();
+    }
     assert_eq!(report.verdict, Verdict::Held, "{}", serde_json::to_string_pretty(&report).unwrap());
 }
 
@@ -117,6 +131,71 @@ scenarios! {
     small_sustained by holds_small_alone, test_stress_sustained_10k_subscriptions: "sustained_10k_subscriptions";
     small_virtual_day by holds_small_virtual, test_stress_24hour_sustained_10k_subscriptions: "24hour_sustained_10k_subscriptions";
     small_virtual_day_payload_only by holds_small_virtual, test_stress_24hour_sustained_10k_payload_only: "24hour_sustained_10k_payload_only";
+}
+
+/// Whatever its scenario, a plan is done as it is written: each fault at its time, and the same plan stands in the report.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_runs_as_it_is_written() {
+    let second = Duration::from_secs(1);
+    let delay = Latency { min: second / 20, max: second / 10, correlation: 0.0 };
+    let plan = Plan {
+        seed: Seed(5),
+        topology: Topology { connections: 20, channels: 4, ..Topology::default() },
+        workload: Workload { publishers: 4, publications: 400, rate: 200.0, payload_bytes: 256 },
+        faults: vec![
+            Fault::new("cut", Kind::Reset).target(Target::Percent(25.0)).between(second / 2, second),
+            Fault::new("far", Kind::Latency(delay))
+                .target(Target::Connections(vec![1]))
+                .between(second / 4, 2 * second),
+        ],
+    };
+    let context = Context { server: Some(common::binary()), ..Context::default() };
+    let report = Planned::new(plan.clone(), Path::new("plan.json")).run(&context).await.unwrap();
+    assert_held(&report);
+    assert_eq!(report.plan, plan);
+    let (cut, far) = (report.faults["cut"].counts, report.faults["far"].counts);
+    assert_eq!((cut.applied, cut.seen), (5, 5));
+    assert!(far.applied > 0 && far.seen > 0 && report.tally.breaks >= 5, "{far:?}, {:?}", report.tally);
+    assert!(report.replay.contains("replay plan.json"), "{}", report.replay);
+}
+
+/// The laws about what is left are laws: what somebody else holds on to is found.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_stays_is_a_leak() {
+    let (server, address) = common::serving(1_000);
+    let there = address.clone();
+    let stranger = tokio::spawn(async move {
+        while metric(&there, "pubsub_connections").await.unwrap() < 20.0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let stream = tokio::net::TcpStream::connect(&there).await.unwrap();
+        let mut stays = RawPeer::upgrade(stream, &there, Seed(1).chance(0, "mask")).await.unwrap();
+        stays.connect().await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let context = Context { target: Some(address), scale: 0.002, ..Context::default() };
+    let report = run("10000_concurrent_connections", &context).await;
+    let classes: Vec<&str> = report.violations.keys().map(String::as_str).collect();
+    assert_eq!((report.verdict, classes), (Verdict::Broken, vec!["Drift", "Leak"]));
+    stranger.abort();
+    drop(server);
+}
+
+#[tokio::test]
+async fn a_scenario_takes_a_target_or_refuses_it_as_it_says() {
+    let context = Context { target: Some("127.0.0.1:1".to_owned()), scale: 0.001, ..Context::default() };
+    for scenario in stress::scenario::all() {
+        assert_eq!(context.suits(&*scenario).is_ok(), scenario.takes_target(), "{}", scenario.name());
+        if !scenario.name().starts_with("24hour") {
+            let refused = scenario.run(&context).await.unwrap_err().to_string();
+            assert_eq!(
+                refused.contains("without --target"),
+                !scenario.takes_target(),
+                "{}: {refused}",
+                scenario.name()
+            );
+        }
+    }
 }
 
 #[test]

@@ -21,11 +21,17 @@ pub fn run(names: &[String], all: bool, options: RunOptions) -> anyhow::Result<V
     anyhow::ensure!(!scenarios.is_empty(), "name a scenario, or say --all; `stress list` shows them");
     let context = options.context()?;
     let what = if all { "all scenarios".to_owned() } else { names.join(" ") };
-    these(&scenarios, &what, &context)
+    Ok(these(&scenarios, &what, &context)?.verdict)
+}
+
+/// What came of a run.
+pub(super) struct Outcome {
+    pub(super) verdict: Verdict,
+    pub(super) reports: Vec<Report>,
 }
 
 /// Runs these, called `what` together.
-pub(super) fn these(scenarios: &[Box<dyn Scenario>], what: &str, context: &Context) -> anyhow::Result<Verdict> {
+pub(super) fn these(scenarios: &[Box<dyn Scenario>], what: &str, context: &Context) -> anyhow::Result<Outcome> {
     say(&show::first_line(what, context));
     let done = Mutex::new(Done::default());
     let runtime = runtime()?;
@@ -39,23 +45,29 @@ pub(super) fn these(scenarios: &[Box<dyn Scenario>], what: &str, context: &Conte
     });
     // Everything that was begun ends here, the server first of all.
     drop(runtime);
-    let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let left = interrupted.map(|signal| {
+        let at = scenarios.get(done.reports.len() + done.not_run).map_or("the end", |scenario| scenario.name());
+        let partial = context.unfinished.report(signal);
+        let what = if partial.is_some() { "of which there is what was seen until then" } else { "which has no result" };
+        partial.into_iter().for_each(|report| done.take(report, context));
+        let kept = context.out.as_ref().map_or_else(
+            || "what was found stands above".to_owned(),
+            |out| format!("{} reports are in {}", done.reports.len() - done.lost, out.display()),
+        );
+        format!("stress: {signal} during {at}, {what}; the server was ended; {kept}")
+    });
     if done.reports.iter().any(|report| !report.faults.is_empty()) {
         say(&matrix::table(&done.reports));
     }
     say(&show::totals(&done.reports, scenarios.len()));
     let mut verdicts: Vec<Verdict> = done.reports.iter().map(|report| report.verdict).collect();
     verdicts.extend((done.lost > 0 || done.not_run > 0).then_some(Verdict::Inconclusive));
-    if let Some(signal) = interrupted {
-        let at = scenarios.get(done.reports.len() + done.not_run).map_or("the end", |scenario| scenario.name());
-        let kept = context.out.as_ref().map_or_else(
-            || "what was found before stands above".to_owned(),
-            |out| format!("{} reports of finished scenarios are in {}", done.reports.len() - done.lost, out.display()),
-        );
-        say(&format!("stress: {signal} during {at}, which has no result; the server was ended; {kept}"));
+    if let Some(left) = left {
+        say(&left);
         verdicts.push(Verdict::Inconclusive);
     }
-    Ok(Verdict::of_all(verdicts))
+    Ok(Outcome { verdict: Verdict::of_all(verdicts), reports: done.reports })
 }
 
 /// What came of it so far.
@@ -68,22 +80,32 @@ struct Done {
     lost: usize,
 }
 
+impl Done {
+    /// Says a report, writes it and keeps it.
+    fn take(&mut self, report: Report, context: &Context) {
+        show::report(&report);
+        if let Some(error) = context.out.as_ref().and_then(|out| report.write(out).err()) {
+            // What is above is all there is of it. The others may still be written.
+            eprintln!("stress: {error}; its result is only on this terminal");
+            self.lost += 1;
+        }
+        self.reports.push(report);
+    }
+}
+
 async fn run_all(scenarios: &[Box<dyn Scenario>], context: &Context, done: &Mutex<Done>) {
     for scenario in scenarios {
         // A mistake in one scenario is not to take the others' results along.
-        let run = AssertUnwindSafe(scenario.run(context)).catch_unwind().await;
+        context.unfinished.forget();
+        let run = async {
+            context.suits(&**scenario)?;
+            scenario.run(context).await
+        };
+        let run = AssertUnwindSafe(run).catch_unwind().await;
         let result = run.unwrap_or_else(|panic| Err(anyhow::anyhow!("the lab itself panicked: {}", words(&*panic))));
         let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
-            Ok(report) => {
-                show::report(&report);
-                if let Some(error) = context.out.as_ref().and_then(|out| report.write(out).err()) {
-                    // What is above is all there is of it. The others may still be written.
-                    eprintln!("stress: {error}; its result is only on this terminal");
-                    done.lost += 1;
-                }
-                done.reports.push(report);
-            }
+            Ok(report) => done.take(report, context),
             Err(error) => {
                 eprintln!("stress: {}: cannot be run: {error:#}", scenario.name());
                 done.not_run += 1;

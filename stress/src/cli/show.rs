@@ -1,6 +1,7 @@
 //! What a run says on a terminal, or into a log.
 
 use super::say;
+use crate::limits::Rung;
 use crate::machine::Machine;
 use crate::report::{Report, markdown, number};
 use crate::scenario::Context;
@@ -53,6 +54,15 @@ pub(super) fn report(report: &Report) {
     if report.verdict != Verdict::Held {
         say(&format!("  again: {}", report.replay));
     }
+}
+
+/// One rung of a ladder.
+pub(super) fn rung(rung: &Rung) {
+    let Rung { size, p99_ms, lab_cores, broken, server_cores, .. } = rung;
+    let word = broken.as_deref().unwrap_or("held");
+    let server = server_cores.map_or_else(|| "?".to_owned(), |cores| format!("{cores:.2}"));
+    let p99 = if *p99_ms > 0.0 { format!("{p99_ms:8.1} ms") } else { "       none".to_owned() };
+    say(&format!("  {size:>9}  p99 {p99}  cores: server {server} lab {lab_cores:.2}  {word}"));
 }
 
 /// The last line.

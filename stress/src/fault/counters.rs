@@ -23,8 +23,8 @@ impl FaultCounters {
         self.applied.fetch_add(1, Relaxed);
     }
 
-    /// The other side felt it. Only whoever watches that side can say so.
-    pub fn see(&self) {
+    /// One of the two ends felt it: see `stream/felt.rs` for when that is.
+    pub(crate) fn see(&self) {
         self.seen.fetch_add(1, Relaxed);
     }
 
@@ -46,6 +46,6 @@ pub struct FaultCounts {
     pub attempted: u64,
     /// How often it was done.
     pub applied: u64,
-    /// How often the other side was seen to feel it.
+    /// How often one of the two ends was seen to feel it. 0 for what is done to the server itself, which no stream sees.
     pub seen: u64,
 }

@@ -4,6 +4,11 @@
 //! It reads headers only; payloads are skipped in one step, so it can stay on for every connection, and a fault that
 //! begins in the middle of a conversation still knows where the next frame begins.
 
+use super::conduct::Conduct;
+
+/// Where the status of an HTTP answer is, and that of one that changes to frames.
+const STATUS: std::ops::Range<u64> = 9..12;
+const SWITCHES: [u8; 3] = *b"101";
 /// The longest header: 2 bytes, 8 of length, 4 of mask.
 const HEADER_BYTES_MAX: usize = 14;
 
@@ -70,11 +75,15 @@ pub struct FrameCursor {
     state: State,
     frames: u64,
     seen: u64,
+    /// What the head says where an answer has its status.
+    status: [u8; 3],
+    conduct: Conduct,
 }
 
 impl Default for FrameCursor {
     fn default() -> Self {
-        Self { state: State::Head { matched: 0 }, frames: 0, seen: 0 }
+        let (frames, seen, status, conduct) = Default::default();
+        Self { state: State::Head { matched: 0 }, frames, seen, status, conduct }
     }
 }
 
@@ -82,7 +91,7 @@ impl FrameCursor {
     /// For a stream that begins with frames, without a handshake.
     #[must_use]
     pub fn after_handshake() -> Self {
-        Self { state: Self::NEW_HEADER, frames: 0, seen: 0 }
+        Self { state: Self::NEW_HEADER, status: SWITCHES, ..Self::default() }
     }
 
     const NEW_HEADER: State = State::Header { bytes: [0; HEADER_BYTES_MAX], have: 0 };
@@ -99,6 +108,12 @@ impl FrameCursor {
         self.seen
     }
 
+    /// How a server has behaved after its 101. `None`: there was none.
+    #[must_use]
+    pub fn conduct(&self) -> Option<&Conduct> {
+        (self.status == SWITCHES).then_some(&self.conduct)
+    }
+
     /// Reads on to the end of the current unit, or of `bytes`.
     pub fn step(&mut self, bytes: &[u8]) -> Step {
         let step = self.walk(bytes);
@@ -113,6 +128,10 @@ impl FrameCursor {
                 State::Head { matched } => {
                     let expected = b"\r\n\r\n"[usize::from(*matched)];
                     let byte = bytes[used];
+                    let at = self.seen + used as u64;
+                    if STATUS.contains(&at) {
+                        self.status[usize::try_from(at - STATUS.start).unwrap_or(0)] = byte;
+                    }
                     used += 1;
                     *matched = match byte {
                         _ if byte == expected => *matched + 1,
@@ -154,6 +173,7 @@ impl FrameCursor {
 
     fn finish(&mut self, header: FrameHeader, used: usize) -> Step {
         self.frames += 1;
+        self.conduct.frame(&header);
         self.state = Self::NEW_HEADER;
         Step { used, complete: Some(Unit::Frame(header)) }
     }
@@ -259,6 +279,20 @@ pub(crate) mod tests {
         }
         for piece in [1, 2, 3, 7, 1000] {
             assert_eq!(units(&bytes, piece), whole, "cut into {piece}");
+        }
+    }
+
+    #[test]
+    fn the_body_of_a_refusal_is_no_conduct() {
+        for (status, judged) in [("101 Switching Protocols", true), ("503 Service Unavailable", false)] {
+            let mut cursor = FrameCursor::default();
+            let mut bytes = format!("HTTP/1.1 {status}\r\nA: b\r\n\r\n").into_bytes();
+            bytes.extend(frame(0x81, Some([1; 4]), b"{}"));
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                rest = &rest[cursor.step(rest).used..];
+            }
+            assert_eq!(cursor.conduct().and_then(Conduct::wrong).is_some(), judged, "{status}");
         }
     }
 

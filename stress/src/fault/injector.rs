@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Wake;
 use std::time::Duration;
@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::carrier::Carrier;
+use super::conduct::Conduct;
 use super::counters::{FaultCounters, FaultCounts};
 use super::kind::Bucket;
 use super::lane::LANE_BYTES_MAX;
@@ -49,9 +50,15 @@ pub(crate) struct Active {
     struck: Mutex<BTreeSet<u64>>,
     /// The streams this happened on: what lasts, lasts there and not on the next stream of the same connection.
     held: Mutex<BTreeSet<u64>>,
+    healed: AtomicBool,
 }
 
 impl Active {
+    /// Its guard has gone.
+    pub(crate) fn is_healed(&self) -> bool {
+        self.healed.load(Ordering::Relaxed)
+    }
+
     fn means(&self, connection: u64) -> bool {
         self.targets.as_ref().is_none_or(|ids| ids.binary_search(&connection).is_ok())
     }
@@ -119,9 +126,19 @@ struct Shared {
     serials: AtomicU64,
     peak: AtomicUsize,
     changed: Notify,
+    conduct: Mutex<Observed>,
     state: Mutex<State>,
     /// Streams whose owner has gone while their last bytes are still on the way.
     lingering: Mutex<JoinSet<()>>,
+}
+
+/// How servers behaved on the streams that have gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Frames they sent.
+    pub frames: u64,
+    /// What was wrong, the first on each stream.
+    pub wrong: Vec<String>,
 }
 
 /// The faults of one run. Cloning shares.
@@ -147,6 +164,7 @@ impl Faults {
             serials: AtomicU64::new(0),
             peak: AtomicUsize::new(0),
             changed: Notify::new(),
+            conduct: Mutex::default(),
             state: Mutex::default(),
             lingering: Mutex::default(),
         }))
@@ -181,8 +199,9 @@ impl Faults {
         state.keys += 1;
         let key = state.keys;
         let seed = self.0.seed;
-        let (struck, held) = (Mutex::default(), Mutex::default());
-        state.active.push(Arc::new(Active { key, fault, seed, began: now, counters, bucket, targets, struck, held }));
+        let (struck, held, healed) = Default::default();
+        let active = Active { key, fault, seed, began: now, counters, bucket, targets, struck, held, healed };
+        state.active.push(Arc::new(active));
         drop(state);
         self.announce();
         FaultGuard { faults: self.clone(), key }
@@ -200,7 +219,11 @@ impl Faults {
             let next_end = held.iter().filter_map(|(until, _)| *until).min();
             let next_begin = begins.peek().map(|fault| fault.from);
             let Some(next) = [next_end, next_begin].into_iter().flatten().min() else { break };
-            tokio::time::sleep_until(self.0.began + next).await;
+            let due = self.0.began + next;
+            // What holds from the beginning holds at the first poll: nobody comes before it.
+            if due > Instant::now() {
+                tokio::time::sleep_until(due).await;
+            }
             // Heal before hurting: a fault that follows another at the same moment replaces it.
             held.retain(|(until, _)| until.is_none_or(|until| until > next));
             while let Some(fault) = begins.next_if(|fault| fault.from <= next) {
@@ -227,30 +250,32 @@ impl Faults {
         loop {
             // Before looking, so that a change between the look and the wait is not missed.
             let changed = self.0.changed.notified();
-            let mut hangs = false;
+            let mut hangs = Vec::new();
             for active in self.active_for(connection) {
                 let counters = &active.counters;
                 match &active.fault.kind {
                     Kind::Refuse => {
                         counters.attempt();
                         counters.apply();
+                        counters.see();
                         return Err(io::ErrorKind::ConnectionRefused.into());
                     }
                     Kind::Blackhole => {
                         counters.attempt();
                         counters.apply();
-                        hangs = true;
+                        hangs.push(Wait(Arc::clone(counters)));
                     }
                     Kind::Latency(latency) if active.fault.aim == Aim::Connect && delayed.insert(active.key) => {
                         counters.attempt();
                         counters.apply();
                         let chance = active.seed.chance(connection, &active.fault.id);
                         LatencySimulator::from_latency(*latency).with_chance(chance).apply().await;
+                        counters.see();
                     }
                     _ => {}
                 }
             }
-            if !hangs {
+            if hangs.is_empty() {
                 return Ok(());
             }
             changed.await;
@@ -274,6 +299,18 @@ impl Faults {
     #[must_use]
     pub fn lane_peak(&self) -> usize {
         self.0.peak.load(Ordering::Relaxed)
+    }
+
+    /// How servers behaved on the streams that have gone, before any fault of ours.
+    #[must_use]
+    pub fn observed(&self) -> Observed {
+        lock(&self.0.conduct).clone()
+    }
+
+    pub(crate) fn observe(&self, link: &Link, conduct: &Conduct) {
+        let mut observed = lock(&self.0.conduct);
+        observed.frames += conduct.frames();
+        observed.wrong.extend(conduct.wrong().map(|wrong| format!("connection {}: {wrong}", link.connection)));
     }
 
     /// The connections a target means.
@@ -338,6 +375,15 @@ impl Faults {
     }
 }
 
+/// A connect that hangs, until it is let through or given up: either way whoever tried has felt it.
+struct Wait(Arc<FaultCounters>);
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        self.0.see();
+    }
+}
+
 /// Holds a fault; dropping it heals.
 #[derive(Debug)]
 #[must_use = "the fault ends when the guard is dropped"]
@@ -356,6 +402,7 @@ impl Drop for FaultGuard {
         let mut state = lock(&self.faults.0.state);
         if let Some(at) = state.active.iter().position(|active| active.key == self.key) {
             let healed = state.active.remove(at);
+            healed.healed.store(true, Ordering::Relaxed);
             let until = Some(self.faults.elapsed());
             state.counted.entry(healed.fault.id.clone()).and_modify(|(fault, _)| fault.until = until);
         }

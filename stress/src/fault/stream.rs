@@ -32,6 +32,7 @@ use super::injector::{Faults, Link};
 use super::lane::{Blow, Front};
 use super::plan::{Aim, Direction, Kind};
 
+mod felt;
 mod way;
 
 use way::Way;
@@ -93,6 +94,14 @@ enum WriteEnd {
     Reset,
     /// Told.
     Broken,
+}
+
+impl Machine {
+    /// The owner knows that it is over.
+    fn ended(&mut self) {
+        self.incoming.felt.ended();
+        self.outgoing.felt.ended();
+    }
 }
 
 impl<S: Carrier> FaultyStream<S> {
@@ -238,6 +247,14 @@ impl<S: Carrier> Drop for FaultyStream<S> {
     fn drop(&mut self) {
         let Some(mut parts) = self.parts.take() else { return };
         parts.faults.forget(&parts.link);
+        let cursor = parts.machine.as_ref().map_or(&parts.cursors.0, |machine| machine.incoming.cursor());
+        if let Some(conduct) = cursor.conduct() {
+            parts.faults.observe(&parts.link, conduct);
+        }
+        if let Some(machine) = &mut parts.machine {
+            machine.incoming.felt.given_up();
+            machine.outgoing.felt.given_up();
+        }
         let (Some(machine), Some(inner)) = (&mut parts.machine, &mut parts.inner) else { return };
         let now = Instant::now();
         // Law 5: over a link that carries nothing the peer does not hear of it.
@@ -297,6 +314,7 @@ impl<S: Carrier> Parts<S> {
         machine.outgoing.hold(&holding, &self.link, now);
         machine.incoming.take_strays(strays, now);
         for active in &holding {
+            let Some(machine) = &mut self.machine else { return };
             let fault = &active.fault;
             if fault.aim != Aim::At || fault.kind.lasts() || active.has_struck(self.link.connection) {
                 continue;
@@ -305,7 +323,7 @@ impl<S: Carrier> Parts<S> {
                 Kind::Reset => {
                     active.strike(&self.link);
                     active.counters.attempt();
-                    active.counters.apply();
+                    machine.incoming.felt.applied(active);
                     // What the kernel has is at the reader already: let it in before the axe falls.
                     self.pump_in(now);
                     self.reset(now);
@@ -314,13 +332,10 @@ impl<S: Carrier> Parts<S> {
                 Kind::Fin => {
                     active.strike(&self.link);
                     active.counters.attempt();
-                    active.counters.apply();
+                    machine.incoming.felt.applied(active);
                     self.fin(fault.direction, now);
                 }
                 _ => {}
-            }
-            if self.machine.is_none() {
-                return;
             }
         }
     }
@@ -423,6 +438,7 @@ impl<S: Carrier> Parts<S> {
                     Poll::Ready(Ok(count)) => {
                         machine.outgoing.lane.advance(count);
                         machine.outgoing.passed(count);
+                        machine.outgoing.felt.moved();
                     }
                     Poll::Ready(Err(_)) => {
                         // The peer is gone: the reader hears of it by itself, the writer on its next write.
@@ -459,6 +475,19 @@ impl<S: Carrier> Parts<S> {
 
     /// Gives the reader what has arrived.
     fn read_line(&mut self, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = self.next_in_line(buf);
+        if let (Poll::Ready(told), Some(machine)) = (&polled, &mut self.machine) {
+            if told.is_ok() && (buf.filled().len() > before || buf.remaining() == 0) {
+                machine.incoming.felt.moved();
+            } else {
+                machine.ended();
+            }
+        }
+        polled
+    }
+
+    fn next_in_line(&mut self, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let now = Instant::now();
         let Some(machine) = &mut self.machine else { return Poll::Ready(Ok(())) };
         match machine.incoming.lane.front(now) {
@@ -481,7 +510,7 @@ impl<S: Carrier> Parts<S> {
                 Some(Blow::Failed(error)) => Poll::Ready(Err(error)),
                 Some(Blow::Reset) => {
                     self.reset(now);
-                    self.read_line(buf)
+                    self.next_in_line(buf)
                 }
                 Some(Blow::Fin { .. }) => {
                     self.fin(Direction::Both, now);
@@ -503,9 +532,14 @@ impl<S: Carrier> Parts<S> {
             }
             WriteEnd::Reset => {
                 machine.write_end = WriteEnd::Broken;
+                machine.ended();
                 return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
             }
-            WriteEnd::Shut | WriteEnd::Broken => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            WriteEnd::Shut => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            WriteEnd::Broken => {
+                machine.ended();
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
         }
         let room = machine.outgoing.lane.room(now, SEND_BYTES);
         if room == 0 && !buf.is_empty() {

@@ -145,8 +145,8 @@ fn faults(report: &Report) -> impl Iterator<Item = Vec<String>> {
             format!("{:.1} to {until}", fault.from.as_secs_f64()),
             number::count(counts.attempted),
             number::count(counts.applied),
-            // Only whoever watches the other side counts it: without such a watcher it is no zero.
-            if counts.seen == 0 { "–".to_owned() } else { number::count(counts.seen) },
+            // Streams see what is done to streams: what is done to the server is no zero.
+            if fault.kind.is_of_node() { "–".to_owned() } else { number::count(counts.seen) },
         ]
     })
 }

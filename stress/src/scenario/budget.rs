@@ -71,6 +71,7 @@ impl Budget {
         let used = data_bytes(stage.server().pid())?;
         let slow = stats::metric(stage.address(), "pubsub_slow_consumers_total").await?;
         drop(stalled);
+        stage.fleet.recorder().healed();
         // What they lack is not kept: only those who are back are given the last publication.
         let back = async {
             while stage.fleet.recoveries().count() < STALLED {
@@ -79,6 +80,8 @@ impl Budget {
         };
         let _late = tokio::time::timeout(BACK_MAX, back).await;
         stage.rest(Duration::from_secs(60), connections, connections).await?;
+        let recoveries = stage.fleet.recoveries();
+        stage.run.latencies("recovery", &recoveries);
         stage.progress.phase("the same without a bound", 1);
         let survives = without_bound(context).await?;
 

@@ -10,6 +10,7 @@ use super::{Context, Scenario};
 use crate::fault::plan::{Plan, Topology, Workload};
 use crate::fleet::FleetOptions;
 use crate::report::Report;
+use crate::server::ServerConfig;
 use crate::threshold::Threshold;
 
 const PLAN: &str = "plan, scenario 1";
@@ -27,6 +28,10 @@ impl Scenario for ConcurrentConnections {
         "10,000 clients connect at once, each on its own channel; each gets what is published there, and nothing else"
     }
 
+    fn takes_target(&self) -> bool {
+        true
+    }
+
     fn run<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, anyhow::Result<Report>> {
         self.go(context).boxed()
     }
@@ -39,7 +44,7 @@ impl ConcurrentConnections {
         let rate = connections as f64 / 2.0;
         let workload = Workload { publishers: connections, publications: 2 * connections, rate, payload_bytes: 200 };
         let plan = Plan { seed: context.seed, topology, workload, faults: Vec::new() };
-        let mut stage = Stage::set_anywhere(context, self, plan, FleetOptions::default()).await?;
+        let mut stage = Stage::set(context, self, plan, ServerConfig::default(), FleetOptions::default()).await?;
         let connections = stage.fleet.plan().topology.connections;
         let connected = stage.connect(PUBLISHER_CONNECTIONS, |_| true).await?;
         stage.publish("publish", 2 * connections, rate, 1).await;

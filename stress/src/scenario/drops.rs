@@ -12,6 +12,7 @@ use crate::fault::plan::{Aim, Direction, Fault, Kind, Plan, Target, Topology, Wo
 use crate::fleet::{FleetOptions, PUBLISHER_CONNECTIONS};
 use crate::oracle::Law;
 use crate::report::Report;
+use crate::server::ServerConfig;
 use crate::threshold::Threshold;
 
 /// Members of each group, in turn: dropped while subscribing, while receiving by a reset and by a FIN, and while
@@ -54,6 +55,10 @@ impl Scenario for RandomDrops {
         "connections dropped while subscribing, publishing, receiving and unsubscribing come back and miss nothing; the rest feel nothing"
     }
 
+    fn takes_target(&self) -> bool {
+        true
+    }
+
     fn run<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, anyhow::Result<Report>> {
         self.go(context).boxed()
     }
@@ -69,7 +74,7 @@ impl RandomDrops {
         let plan = Plan { seed: context.seed, topology, workload, faults: Vec::new() };
         let issue = "plan, scenario 5";
         let groups = self.groups(&plan);
-        let mut stage = Stage::set_anywhere(context, self, plan, FleetOptions::default()).await?;
+        let mut stage = Stage::set(context, self, plan, ServerConfig::default(), FleetOptions::default()).await?;
         let faults = stage.faults.clone();
         let dropped: Vec<u64> = groups.iter().flatten().copied().collect();
         let fault = |id: &str, kind: Kind, aim: Aim, direction: Direction, group: usize| {

@@ -53,9 +53,9 @@ impl IdleTimeouts {
         let workload = Workload { publishers: 10, publications: 200, rate: 200.0, payload_bytes: 256 };
         let plan = Plan { seed: context.seed, topology, workload, faults: Vec::new() };
         let config = ServerConfig::default().with("client.ping_interval", "1s").with("client.pong_timeout", "900ms");
-        let mut stage = Stage::set(context, self, plan.clone(), config, FleetOptions::default()).await?;
+        let mut stage = Stage::set(context, self, plan, config, FleetOptions::default()).await?;
         let forgetful = Forgetful::before(stage.address()).await?;
-        stage.fleet = Fleet::new(&plan, stage.faults.clone(), &forgetful.address, FleetOptions::default());
+        stage.fleet.through(&forgetful.address);
         stage.connect(2, |_| true).await?;
         stage.publish("publish", 100, 200.0, 1).await;
         stage.progress.phase("nothing happens", IDLE.as_secs());

@@ -50,7 +50,10 @@ impl LargePayloads {
         let workload = Workload { publishers: 1, publications: 3 * events, rate: 0.0, payload_bytes: SIZES[0] };
         let plan = Plan { seed: context.seed, topology, workload, faults: Vec::new() };
         // One publication may be larger than the bound on what waits for a connection: it passes, and the next does not.
-        let config = ServerConfig::default().with("websocket.message_size_limit", limit_bytes);
+        // How fast the lab reads 800 MB beside the server is not what is asked.
+        let config = ServerConfig::default()
+            .with("websocket.message_size_limit", limit_bytes)
+            .with("websocket.write_timeout", format!("{}s", ONE_MAX.as_secs()));
         let options = FleetOptions { message_bytes_max: 256 << 20, ..FleetOptions::default() };
         let mut stage = Stage::set(context, self, plan, config, options).await?;
         stage.connect(1, |_| true).await?;

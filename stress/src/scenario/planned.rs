@@ -1,6 +1,7 @@
 //! A plan from a file, run as it is written.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -24,16 +25,17 @@ const LAWS: [Law; 8] = [Law::I1, Law::I2, Law::I3, Law::I4, Law::I8, Law::I9, La
 #[derive(Debug)]
 pub struct Planned {
     plan: Plan,
+    file: PathBuf,
 }
 
 impl Planned {
     /// What reports of plans are called.
     pub const NAME: &'static str = "plan";
 
-    /// Of this plan.
+    /// Of this plan, which stands in this file.
     #[must_use]
-    pub fn new(plan: Plan) -> Self {
-        Self { plan }
+    pub fn new(plan: Plan, file: &Path) -> Self {
+        Self { plan, file: file.to_owned() }
     }
 }
 
@@ -46,6 +48,11 @@ impl Scenario for Planned {
         "whatever the faults of this plan do at their times: nothing that was promised is lost, and all come to rest once they are healed"
     }
 
+    fn replay_line(&self, context: &Context) -> String {
+        let server = context.server.as_ref().map_or_else(|| "PATH".to_owned(), |server| server.display().to_string());
+        format!("stress replay {} --plan --server {server}", self.file.display())
+    }
+
     fn run<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, anyhow::Result<Report>> {
         self.go(context).boxed()
     }
@@ -56,9 +63,8 @@ impl Planned {
         let plan = &self.plan;
         let (connections, workload) = (plan.topology.connections, &plan.workload);
         let each = plan.topology.subscriptions_each.min(plan.topology.channels.max(1));
-        // What is done is written down as it is done: see `Run::faults`.
-        let bare = Plan { faults: Vec::new(), ..plan.clone() };
-        let mut stage = Stage::set(context, self, bare, ServerConfig::default(), FleetOptions::default()).await?;
+        let mut stage =
+            Stage::set(context, self, plan.clone(), ServerConfig::default(), FleetOptions::default()).await?;
         let faults = stage.faults.clone();
         let everybody = || (0..connections).collect::<Vec<u64>>();
         let hurt: BTreeSet<u64> =

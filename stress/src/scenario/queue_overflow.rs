@@ -45,8 +45,7 @@ impl QueueOverflow {
         let workload = Workload { publishers: 10, publications: 400, rate: RATE, payload_bytes: 256 };
         let plan = Plan { seed: context.seed, topology, workload, faults: Vec::new() };
         let config = ServerConfig::default().with("http_server.backlog", BACKLOG);
-        let options = FleetOptions { connects_at_once: usize::MAX, ..FleetOptions::default() };
-        let mut stage = Stage::set(context, self, plan, config, options).await?;
+        let mut stage = Stage::set(context, self, plan, config, FleetOptions::default()).await?;
         stage.publishers(2).await?;
         let before = listen_drops()?;
         stage.progress.phase("all connect while the server stands still", connections);

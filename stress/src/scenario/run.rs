@@ -1,7 +1,10 @@
 //! What a scenario finds on its way, and the verdict over it.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::budget::Budget;
@@ -11,8 +14,8 @@ use crate::histogram::Latencies;
 use crate::machine::Machine;
 use crate::monitor::{ResourceMonitor, ResourceReport, machine_cpu_seconds};
 use crate::oracle::{Class, Judgement, Law, Tally};
-use crate::progress::Progress;
 use crate::report::{FaultReport, LatencyReport, Plot, Report, Violation};
+use crate::scenario::unfinished::Unfinished;
 use crate::scenario::{Context, Scenario, Subject};
 use crate::threshold::{Side, Threshold};
 use crate::timeline::Timeline;
@@ -25,7 +28,7 @@ const FULL_ENOUGH: f64 = 0.5;
 /// Cores that others may use before latencies are doubted.
 const OTHER_CORES_MAX: f64 = 0.3;
 /// How often processes are looked at.
-const SAMPLE_EVERY: std::time::Duration = std::time::Duration::from_millis(250);
+const SAMPLE_EVERY: Duration = Duration::from_millis(250);
 
 /// See the module.
 #[derive(Debug)]
@@ -34,6 +37,17 @@ pub struct Run {
     began: Instant,
     /// Whether what depends on the machine and on what else it does is judged, or only shown.
     is_full: bool,
+    is_over: bool,
+    unfinished: Unfinished,
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.report.seconds = self.began.elapsed().as_secs_f64();
+            self.unfinished.leave(self.report.clone());
+        }
+    }
 }
 
 impl Run {
@@ -95,9 +109,16 @@ impl Run {
             curves: Vec::new(),
             doubts,
             numbers: BTreeMap::new(),
-            replay: context.replay_line(scenario.name()),
+            replay: scenario.replay_line(context),
         };
-        Self { report, began: Instant::now(), is_full: context.scale >= FULL_ENOUGH }
+        let (is_full, unfinished) = (context.scale >= FULL_ENOUGH, context.unfinished.clone());
+        Self { report, began: Instant::now(), is_full, is_over: false, unfinished }
+    }
+
+    /// Of a report that was left unfinished, to say what can be said.
+    pub(super) fn resumed(report: Report) -> Self {
+        let began = Instant::now().checked_sub(Duration::from_secs_f64(report.seconds)).unwrap_or_else(Instant::now);
+        Self { report, began, is_full: false, is_over: false, unfinished: Unfinished::default() }
     }
 
     /// Something was measured against a limit. A small run, on whatever machine and beside whatever else, judges what was said,
@@ -167,6 +188,8 @@ impl Run {
         for (id, (fault, counts)) in counts {
             if counts.applied == 0 {
                 self.inconclusive(format!("fault `{id}` was never applied (attempted {})", counts.attempted));
+            } else if counts.seen == 0 && !fault.kind.is_of_node() {
+                self.doubt(format!("fault `{id}` was applied {} times and nobody was seen to feel it", counts.applied));
             }
             // A plan that knew its faults beforehand keeps them as it planned them.
             if self.report.plan.faults.iter().all(|planned| planned.id != fault.id) {
@@ -178,8 +201,8 @@ impl Run {
     }
 
     /// How it went over time.
-    pub fn timeline(&mut self, fleet: &Fleet, progress: &Progress) {
-        self.report.timeline = fleet.timeline(&progress.phases());
+    pub fn timeline(&mut self, timeline: Timeline) {
+        self.report.timeline = timeline;
     }
 
     /// The oracle's judgement over a fleet's ledger, in which `laws` must have been looked at.
@@ -200,7 +223,14 @@ impl Run {
             self.inconclusive(format!("{law:?} was never evaluated: {}", law.statement()));
         }
         self.report.tally = tally;
-        self.report.evaluated = judgement.evaluated.iter().map(|(law, count)| (format!("{law:?}"), *count)).collect();
+        self.found(judgement);
+    }
+
+    /// What was found besides what the fleet's ledger tells.
+    pub fn found(&mut self, judgement: &Judgement) {
+        for (law, count) in &judgement.evaluated {
+            *self.report.evaluated.entry(format!("{law:?}")).or_default() += count;
+        }
         for ((class, subject), finding) in &judgement.findings {
             if *class == Class::HarnessFault {
                 self.inconclusive(format!("the lab itself: {}", finding.witness.join("; ")));
@@ -240,53 +270,77 @@ impl Run {
         } else {
             Verdict::Held
         };
-        self.report
+        self.is_over = true;
+        self.report.clone()
     }
 }
 
 /// Watches the server and the lab while a scenario runs.
 #[derive(Debug)]
 pub struct Watch {
-    stop: tokio::sync::watch::Sender<bool>,
-    tasks: Vec<(String, tokio::task::JoinHandle<ResourceReport>)>,
+    watched: Watched,
+    /// Dropping it ends the watch.
+    _tasks: JoinSet<()>,
     began: Instant,
     machine: Option<f64>,
+}
+
+/// What a watch has seen so far. Cloning shares.
+#[derive(Clone, Debug)]
+pub struct Watched(Vec<(&'static str, Arc<Mutex<ResourceMonitor>>)>);
+
+impl Watched {
+    /// By the name of the process.
+    #[must_use]
+    pub fn reports(&self) -> BTreeMap<String, ResourceReport> {
+        self.0.iter().map(|(name, monitor)| ((*name).to_owned(), lock(monitor).report())).collect()
+    }
+}
+
+fn lock(monitor: &Mutex<ResourceMonitor>) -> MutexGuard<'_, ResourceMonitor> {
+    monitor.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Watch {
     /// Begins.
     #[must_use]
     pub fn begin(subject: &Subject) -> Self {
-        let (stop, stopped) = tokio::sync::watch::channel(false);
         let server = subject.server().and_then(|server| ResourceMonitor::of(server.pid()).ok());
         let monitors = [("server", server), ("lab", ResourceMonitor::of_self().ok())];
-        let tasks = monitors.into_iter().filter_map(|(name, monitor)| {
-            let mut monitor = monitor?;
-            let mut stopped = stopped.clone();
-            let task = tokio::spawn(async move {
-                let stop = async {
-                    // An error means that the scenario is gone: stop too.
-                    let _gone = stopped.wait_for(|stop| *stop).await;
-                };
-                monitor.sample_until(SAMPLE_EVERY, stop).await;
-                let _gone = monitor.sample();
-                monitor.report()
+        let watched: Vec<_> =
+            monitors.into_iter().filter_map(|(name, monitor)| Some((name, Arc::new(Mutex::new(monitor?))))).collect();
+        let mut tasks = JoinSet::new();
+        for (_, monitor) in &watched {
+            let monitor = Arc::clone(monitor);
+            tasks.spawn(async move {
+                let mut ticks = tokio::time::interval(SAMPLE_EVERY);
+                loop {
+                    ticks.tick().await;
+                    if lock(&monitor).sample().is_err() {
+                        return;
+                    }
+                }
             });
-            Some((name.to_owned(), task))
-        });
-        let tasks = tasks.collect();
-        Self { stop, tasks, began: Instant::now(), machine: machine_cpu_seconds().ok() }
+        }
+        let machine = machine_cpu_seconds().ok();
+        Self { watched: Watched(watched), _tasks: tasks, began: Instant::now(), machine }
+    }
+
+    /// What it sees.
+    #[must_use]
+    pub fn watched(&self) -> Watched {
+        self.watched.clone()
     }
 
     /// Ends, and hands what was seen to `run`.
-    pub async fn finish(self, run: &mut Run) -> BTreeMap<String, ResourceReport> {
-        let _nobody = self.stop.send(true);
-        let mut reports = BTreeMap::new();
-        for (name, task) in self.tasks {
-            if let Ok(report) = task.await {
-                run.resources(&name, report.clone());
-                reports.insert(name, report);
-            }
+    pub fn finish(self, run: &mut Run) -> BTreeMap<String, ResourceReport> {
+        for (_, monitor) in &self.watched.0 {
+            // The last one; of a process that has gone there is none.
+            let _gone = lock(monitor).sample();
+        }
+        let reports = self.watched.reports();
+        for (name, report) in &reports {
+            run.resources(name, report.clone());
         }
         if let (Some(before), Ok(after)) = (self.machine, machine_cpu_seconds()) {
             let ours: f64 = reports.values().map(ResourceReport::cpu_seconds).sum();

@@ -11,8 +11,10 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::gone::{self, Gone};
 use super::run::{Run, Watch};
 use super::stats::{self, Counts, Expected};
+use super::unfinished::Scene;
 use super::{Context, Scenario, Subject};
 use crate::chance::Seed;
 use crate::fault::Faults;
@@ -24,15 +26,19 @@ use crate::progress::Progress;
 use crate::raw::RawPeer;
 use crate::report::Report;
 use crate::server::{Server, ServerConfig};
-use crate::threshold::Threshold;
 
 /// How long everybody may take to connect and subscribe, or the server to notice that all have gone.
 const PATIENCE: Duration = Duration::from_secs(60);
-const LEAK: &str = "fault model, I15";
 /// How long after the last one has left a descriptor may still be open, or memory not be given back.
 const GONE_MAX: Duration = Duration::from_secs(5);
-/// What the server may hold on to when all have gone: tables that have grown, and what the allocator keeps at hand.
-const KEPT_BYTES_MAX: f64 = 32.0 * 1_048_576.0;
+/// The server's allocator gives back what was freed within half a second, and looks about as often.
+const GIVEN_BACK: Duration = Duration::from_millis(1_500);
+/// Less than that is no change of memory.
+const STEP_BYTES: f64 = 1_048_576.0;
+/// A quarter of what it may keep: for less nobody waits.
+const LITTLE_BYTES: f64 = 8.0 * 1_048_576.0;
+/// How long the server's rest is watched: 20 ticks of the kernel's clock.
+const REST: Duration = Duration::from_millis(200);
 
 /// See the module.
 pub(super) struct Stage {
@@ -59,7 +65,7 @@ struct Before {
 }
 
 impl Stage {
-    /// Starts the server, with the plan's history in all its channels.
+    /// Starts the server, with the plan's history in all its channels; or takes the one that runs already, if any will do.
     pub(super) async fn set(
         context: &Context,
         scenario: &dyn Scenario,
@@ -67,31 +73,7 @@ impl Stage {
         config: ServerConfig,
         options: FleetOptions,
     ) -> anyhow::Result<Self> {
-        let name = scenario.name();
-        anyhow::ensure!(
-            context.target.is_none(),
-            "{name} needs a server with settings of its own: run it without --target"
-        );
-        Self::build(context, scenario, plan, config, options).await
-    }
-
-    /// The same where the settings do not matter: a server that runs already will do.
-    pub(super) async fn set_anywhere(
-        context: &Context,
-        scenario: &dyn Scenario,
-        plan: Plan,
-        options: FleetOptions,
-    ) -> anyhow::Result<Self> {
-        Self::build(context, scenario, plan, ServerConfig::default(), options).await
-    }
-
-    async fn build(
-        context: &Context,
-        scenario: &dyn Scenario,
-        plan: Plan,
-        config: ServerConfig,
-        options: FleetOptions,
-    ) -> anyhow::Result<Self> {
+        context.suits(scenario)?;
         let run = Run::new(context, scenario, &plan);
         let progress = if context.quiet { Progress::quiet() } else { Progress::new(scenario.name()) };
         let topology = &plan.topology;
@@ -101,12 +83,19 @@ impl Stage {
             .with("channel.without_namespace.history_ttl", history_ttl);
         let subject = context.subject(config).await?;
         warm_up(subject.address(), context.seed).await?;
-        let watch = Some(Watch::begin(&subject));
+        let watch = Watch::begin(&subject);
         let mut memory = subject.server().map(|server| ResourceMonitor::of(server.pid())).transpose()?;
         let sample = memory.as_mut().map(ResourceMonitor::sample).transpose()?.unwrap_or_default();
         let before = Before { sample, counts: Counts::read(subject.address()).await?, is_past: false };
         let faults = Faults::new(&plan);
         let fleet = Fleet::new(&plan, faults.clone(), subject.address(), options);
+        context.unfinished.set(Scene {
+            recorder: fleet.recorder(),
+            faults: faults.clone(),
+            progress: progress.clone(),
+            watched: watch.watched(),
+        });
+        let watch = Some(watch);
         Ok(Self { run, progress, subject, faults, fleet, watch, memory, before, publishers: 0, worst: None })
     }
 
@@ -206,7 +195,7 @@ impl Stage {
         stats::compare(&self.fleet, &address, expected).await?;
         self.fleet.census(&address, 200).await?;
         let Some(watch) = self.watch.take() else { return Ok(BTreeMap::new()) };
-        Ok(watch.finish(&mut self.run).await)
+        Ok(watch.finish(&mut self.run))
     }
 
     /// The judgement, and what stays behind when all have left.
@@ -215,7 +204,7 @@ impl Stage {
             self.run.offered(offered);
         }
         self.run.latencies("delivery", &self.fleet.latencies());
-        self.run.timeline(&self.fleet, &self.progress);
+        self.run.timeline(self.fleet.timeline(&self.progress.phases()));
         self.run.judge(&self.fleet, laws);
         for (code, breaks) in self.fleet.breaks() {
             self.run.number(&format!("breaks_with_code_{code}"), breaks.count as f64);
@@ -228,45 +217,23 @@ impl Stage {
     async fn leave(self) -> anyhow::Result<Report> {
         let Self { mut run, progress, subject, faults, fleet, mut memory, before, .. } = self;
         let channels = fleet.plan().topology.channels;
+        let breaks = fleet.breaks();
         fleet.close(Duration::from_secs(10)).await;
         // Not before: some faults wait for the close.
         run.faults(&faults);
         let address = subject.address();
         stats::forget_histories(address, channels).await?;
         let then = if before.is_past { Counts::default() } else { before.counts };
-        let deadline = Instant::now() + GONE_MAX;
-        let (mut after, mut counts);
-        loop {
-            after = memory.as_mut().map(ResourceMonitor::sample).transpose()?;
-            counts = Counts::read(address).await?;
-            let descriptors = after.is_none_or(|after| after.descriptors <= before.sample.descriptors);
-            let kept = after.is_none_or(|after| kept_bytes(after, before.sample) <= KEPT_BYTES_MAX);
-            let gone = counts.connections <= then.connections && counts.channels <= then.channels;
-            if (descriptors && kept && gone && counts.queued == 0.0) || Instant::now() > deadline {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        let descriptors = after.map_or(0, |after| after.descriptors.saturating_sub(before.sample.descriptors));
-        let left = [
-            ("connections", counts.connections - then.connections),
-            ("subscriptions", counts.subscriptions - then.subscriptions),
-            ("channels", counts.channels - then.channels),
-            ("bytes and messages that wait", counts.queued),
-            ("descriptors", descriptors as f64),
-        ];
-        for (what, count) in left.iter().filter(|(_, count)| *count != 0.0) {
-            run.doubt(format!("when all had gone, the server still had {what}: {count}"));
-        }
-        let name = "connections, subscriptions, channels, queues and descriptors left when all have gone";
-        let sum = left.iter().map(|(_, count)| count).sum();
-        run.threshold(Threshold::at_most(name, 0.0, "", LEAK).measured(sum));
-        if let Some(after) = after {
-            let mib = |bytes: f64| bytes / f64::from(1 << 20);
-            let name = "server's memory when all have gone, above that before they came";
-            let kept = mib(kept_bytes(after, before.sample));
-            run.threshold(Threshold::at_most(name, mib(KEPT_BYTES_MAX), "MiB", LEAK).measured(kept));
-        }
+        let (now, counts) = settled(address, &mut memory, before.sample, then).await?;
+        let gone = Gone {
+            counts: (then, counts),
+            process: now.map(|now| (before.sample, now)),
+            rest: at_rest(&mut memory, &subject).await?,
+            observed: faults.observed(),
+            breaks,
+            is_damaged: gone::is_damaged(&faults.counts()),
+        };
+        gone.judge(&mut run);
         if run.has_failed()
             && let Some(server) = subject.server()
         {
@@ -279,9 +246,46 @@ impl Stage {
     }
 }
 
-/// How much more is resident than before.
-fn kept_bytes(after: Sample, before: Sample) -> f64 {
-    after.resident_bytes.saturating_sub(before.resident_bytes) as f64
+/// What the server counts once nothing of it changes any more: what is left then stays. Memory is given back a while after
+/// its last use, so a moment at which it happens to be low enough tells nothing.
+async fn settled(
+    address: &str,
+    memory: &mut Option<ResourceMonitor>,
+    before: Sample,
+    then: Counts,
+) -> anyhow::Result<(Option<Sample>, Counts)> {
+    let began = Instant::now();
+    let (mut lowest, mut since) = (f64::INFINITY, began);
+    loop {
+        // First the process: asking it opens a descriptor there.
+        let sample = memory.as_mut().map(ResourceMonitor::sample).transpose()?;
+        let now = sample.unwrap_or(before);
+        let counts = Counts::read(address).await?;
+        let kept = gone::kept_bytes(before, now);
+        if kept < lowest - STEP_BYTES {
+            (lowest, since) = (kept, Instant::now());
+        }
+        let level = kept < LITTLE_BYTES || since.elapsed() > GIVEN_BACK;
+        let gone = counts.connections <= then.connections && counts.channels <= then.channels;
+        let descriptors = now.descriptors <= before.descriptors;
+        if (level && gone && descriptors && counts.queued == 0.0) || began.elapsed() > GONE_MAX {
+            return Ok((sample, counts));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Cores that the server uses now that nobody is there, and the panics it told of.
+async fn at_rest(
+    memory: &mut Option<ResourceMonitor>,
+    subject: &Subject,
+) -> anyhow::Result<Option<(f64, Vec<String>)>> {
+    let (Some(monitor), Some(server)) = (memory, subject.server()) else { return Ok(None) };
+    let first = monitor.sample()?;
+    tokio::time::sleep(REST).await;
+    let last = monitor.sample()?;
+    let cores = (last.cpu_seconds - first.cpu_seconds) / (last.at - first.at).max(1e-3);
+    Ok(Some((cores, server.panics())))
 }
 
 /// Starts the server again, on the port it had.

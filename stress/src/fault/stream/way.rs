@@ -14,6 +14,8 @@ use crate::fault::kind::{Allow, Shape, shape};
 use crate::fault::lane::{Blow, Lane};
 use crate::fault::plan::{Aim, Corruption, Direction, Fault, Kind};
 
+use super::felt::Felt;
+
 /// A frame longer than this passes without being looked at.
 const FRAME_BYTES_MAX: usize = 8 << 20;
 
@@ -30,9 +32,9 @@ struct Attached {
 }
 
 impl Attached {
-    fn note_applied(&mut self) {
+    fn note_applied(&mut self, felt: &mut Felt) {
         if !std::mem::replace(&mut self.applied, true) {
-            self.active.counters.apply();
+            felt.applied(&self.active);
         }
     }
 }
@@ -58,6 +60,7 @@ pub(super) struct Way {
     partial: Vec<u8>,
     /// Nothing comes in any more.
     ended: bool,
+    pub(super) felt: Felt,
 }
 
 impl Way {
@@ -72,6 +75,7 @@ impl Way {
             waiting: Vec::new(),
             partial: Vec::new(),
             ended: false,
+            felt: Felt::default(),
         }
     }
 
@@ -108,12 +112,17 @@ impl Way {
         }
     }
 
+    /// How far the bytes were followed, as they came.
+    pub(super) fn cursor(&self) -> &FrameCursor {
+        &self.cursor
+    }
+
     /// Whether a poll says "not yet" for no reason.
     pub(super) fn yields(&mut self) -> bool {
         let mut any = false;
         for attached in &mut self.shapes {
             if attached.shape.yields() {
-                attached.note_applied();
+                attached.note_applied(&mut self.felt);
                 any = true;
             }
         }
@@ -141,17 +150,17 @@ impl Way {
             match attached.shape.allow(now, allowed) {
                 Allow::Bytes(count) => {
                     if count < allowed {
-                        attached.note_applied();
+                        attached.note_applied(&mut self.felt);
                         allowed = count;
                     }
                 }
                 Allow::After(at) => {
-                    attached.note_applied();
+                    attached.note_applied(&mut self.felt);
                     super::sooner(wake_at, at);
                     return None;
                 }
                 Allow::Never => {
-                    attached.note_applied();
+                    attached.note_applied(&mut self.felt);
                     return None;
                 }
             }
@@ -172,7 +181,7 @@ impl Way {
             if let Kind::Slices { bytes } = attached.active.fault.kind
                 && bytes.max(1) < want
             {
-                attached.note_applied();
+                attached.note_applied(&mut self.felt);
                 want = bytes.max(1);
             }
         }
@@ -238,7 +247,7 @@ impl Way {
         for attached in &mut self.shapes {
             let delay = attached.shape.delay(now);
             if !delay.is_zero() {
-                attached.note_applied();
+                attached.note_applied(&mut self.felt);
                 total += delay;
             }
         }
@@ -277,13 +286,13 @@ impl Way {
                 Kind::Corrupt(kind) => {
                     active.counters.attempt();
                     if corrupt(kind, header, &mut frame) && self.struck(&active, link) {
-                        active.counters.apply();
+                        self.felt.applied(&active);
                     }
                 }
                 Kind::Mutant(kind) if mutation.is_none() => {
                     active.counters.attempt();
                     self.struck(&active, link);
-                    active.counters.apply();
+                    self.felt.applied(&active);
                     mutation = Some(kind);
                 }
                 _ => {}
@@ -323,7 +332,7 @@ impl Way {
             if let Some(active) = self.waiting.iter().find(corrupts).cloned() {
                 rest[0] ^= 0x01;
                 active.counters.attempt();
-                active.counters.apply();
+                self.felt.applied(&active);
                 self.struck(&active, link);
             }
             self.strike_if(arrival, link, stale, |fault| fault.aim == Aim::Byte(number));
@@ -343,12 +352,12 @@ impl Way {
             active.counters.attempt();
             match active.fault.kind {
                 Kind::Reset => {
-                    active.counters.apply();
+                    self.felt.applied(&active);
                     self.lane.push_blow(arrival, Blow::Reset);
                     self.ended = true;
                 }
                 Kind::Fin => {
-                    active.counters.apply();
+                    self.felt.applied(&active);
                     let blow = match active.fault.direction {
                         Direction::In => Blow::End,
                         Direction::Out => Blow::Fin { both: false },
@@ -358,7 +367,7 @@ impl Way {
                     self.ended = true;
                 }
                 Kind::Stall | Kind::HalfOpen => {
-                    active.counters.apply();
+                    self.felt.applied(&active);
                     self.lane.push_blow(arrival, Blow::Stall(Arc::clone(&active)));
                     *stale = true;
                 }
