@@ -406,7 +406,7 @@ impl Fleet {
             self.late_sub += 1;
             self.ledger().record(Event::Subscription { sub, channel, bystander: false });
             let subscription = client.try_subscribe(channel_name(channel.into()), &SubscribeOptions::default())?;
-            self.read(subscription, sub, channel, false);
+            self.read_late(subscription, sub, channel);
         }
         Ok(())
     }
@@ -591,6 +591,12 @@ impl Fleet {
         let sequence = Arc::new(AtomicU64::new(0));
         self.sequences.push(Arc::clone(&sequence));
         let reader = subscriber::Subscriber::new(Arc::clone(&self.common), sub, channel, bystander, sequence);
+        self.readers.spawn(reader.run(subscription));
+    }
+
+    /// Reads a subscription of somebody who comes and goes: nobody compares what those were given.
+    fn read_late(&mut self, subscription: Subscription, sub: u32, channel: u32) {
+        let reader = subscriber::Subscriber::new(Arc::clone(&self.common), sub, channel, false, Arc::default());
         self.readers.spawn(reader.run(subscription));
     }
 

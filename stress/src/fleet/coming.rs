@@ -11,7 +11,7 @@ use pubsub_server::api::Service;
 use pubsub_server::api::channels::History;
 
 use super::wire::Wire;
-use super::{Common, Fleet, Road, channel_name, number, subscriber};
+use super::{Common, Fleet, Road, channel_name, number};
 use crate::ledger::Event;
 
 /// What a member asks.
@@ -46,10 +46,7 @@ impl Fleet {
             self.late_sub += 1;
             self.ledger().record(Event::Subscription { sub, channel, bystander: false });
             let subscription = client.try_subscribe(channel_name(channel.into()), &SubscribeOptions::default())?;
-            // Nobody compares what those were given who come and go.
-            let sequence = Arc::default();
-            let reader = subscriber::Subscriber::new(Arc::clone(&self.common), sub, channel, false, sequence);
-            self.readers.spawn(reader.run(subscription));
+            self.read_late(subscription, sub, channel);
         }
         // Those who have left have been read to the end.
         while self.readers.try_join_next().is_some() {}

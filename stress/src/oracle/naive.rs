@@ -295,6 +295,7 @@ impl<'a> Judge<'a> {
         let mut spans: Vec<Span> = Vec::new();
         let mut ended = true;
         let (mut asked, mut asked_at) = (None, 0);
+        let mut moved_at = Duration::ZERO;
         let speak = |accepted: &mut Told, at, place: Place, content: Content| {
             if let Ok(id) = content {
                 accepted.entry(at).or_default().push((channel, place, id));
@@ -350,7 +351,8 @@ impl<'a> Judge<'a> {
                                 let young = self
                                     .last_success_before(at, channel)
                                     .is_some_and(|begun_at| when.saturating_sub(begun_at) < policy.history_ttl);
-                                let kept = asked.offset == place.offset || near && young;
+                                let moved = when.saturating_sub(moved_at) < policy.history_ttl;
+                                let kept = asked.offset == place.offset || near && young && moved;
                                 if *was_recovering && asked.epoch == place.epoch && kept {
                                     verdicts.insert((Class::NeedlessFailure, subject));
                                 }
@@ -362,8 +364,10 @@ impl<'a> Judge<'a> {
                             ended = false;
                         }
                     }
+                    moved_at = *when;
                 }
-                Event::Push { epoch, offset, content, .. } => {
+                Event::Push { at: when, epoch, offset, content, .. } => {
+                    moved_at = *when;
                     let Some(current) = spans.last().filter(|_| !ended).map(|span| span.epoch) else { continue };
                     if let Some(told) = epoch.filter(|&told| told != current) {
                         verdicts.insert((Class::SilentGap, subject));

@@ -60,11 +60,14 @@ pub(super) struct Subscription {
     state: State,
     generation: u32,
     span: Option<Span>,
+    /// When it last moved on: what it lacks came after that, unless that was long on its way.
+    moved_at: Duration,
 }
 
 impl Subscription {
     pub(super) fn new(number: u32, channel: u32, bystander: bool) -> Self {
-        Self { number, channel, bystander, state: State::Idle, generation: 0, span: None }
+        let (state, moved_at) = (State::Idle, Duration::ZERO);
+        Self { number, channel, bystander, state, generation: 0, span: None, moved_at }
     }
 
     pub(super) fn is_live(&self) -> bool {
@@ -120,6 +123,7 @@ impl Subscription {
             self.close_span(channel, notes);
             let begun = channel.publishers.iter().map(|&publisher| (publisher, invoked(publisher))).collect();
             self.span = Some(Span::Plain { begun, tracks: BTreeMap::new() });
+            self.moved_at = reply.at;
             return;
         }
         let Some(place) = reply.place else { return };
@@ -128,6 +132,7 @@ impl Subscription {
         } else {
             self.not_recovered(reply, from, place, channel, notes);
         }
+        self.moved_at = reply.at;
     }
 
     fn recovered(
@@ -205,7 +210,8 @@ impl Subscription {
                 let missed = place.offset.checked_sub(asked.offset);
                 let bound = channel.policy.history_size.min(channel.policy.recovery_max);
                 // Who missed nothing needs no history.
-                let kept = |missed| missed == 0 || missed <= bound && channel.is_fresh(reply.at);
+                let moved = reply.at.saturating_sub(self.moved_at) < channel.policy.history_ttl;
+                let kept = |missed| missed == 0 || missed <= bound && moved && channel.is_fresh(reply.at);
                 if place.epoch == asked.epoch && missed.is_some_and(kept) {
                     let line = || {
                         format!(
@@ -248,6 +254,7 @@ impl Subscription {
             notes.find(Class::SilentGap, subject, line);
             return;
         }
+        self.moved_at = push.at;
         let epoch = match &mut self.span {
             None => return,
             Some(Span::Plain { begun, tracks }) => {

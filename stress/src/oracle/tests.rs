@@ -99,7 +99,7 @@ fn the_naive_judge_agrees_on_ten_thousand_ledgers() {
 #[test]
 fn small_ledgers_are_judged_too() {
     assert!(judged(&[]).is_clean());
-    assert!(judged(&[Event::Census { at: std::time::Duration::ZERO }]).is_clean());
+    assert!(judged(&[Event::Census { at: Duration::ZERO }]).is_clean());
     assert!(judged(&[]).unevaluated(&Law::ALL).len() == 19, "an empty ledger has proved nothing");
 }
 

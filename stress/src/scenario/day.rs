@@ -27,6 +27,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const HOUR: Duration = Duration::from_secs(3600);
 const MINUTE: Duration = Duration::from_secs(60);
 const RATE: f64 = 100.0;
+/// Channels of each member, all of them its own.
+const SUBSCRIPTIONS_EACH: u64 = 10;
 /// A channel gets a publication every 100 seconds, and its history runs out shortly before the next: whoever comes back in time
 /// recovers, and who stays away for longer is told that it could not.
 const HISTORY_TTL: Duration = Duration::from_secs(90);
@@ -57,9 +59,11 @@ impl Day {
     }
 
     fn plan(&self, context: &Context) -> Plan {
-        let connections = context.scaled(10_000, 20);
+        let subscriptions = context.scaled(10_000, 20);
+        let connections = (subscriptions / SUBSCRIPTIONS_EACH).max(2);
+        let channels = connections * SUBSCRIPTIONS_EACH;
         // The day stays a day: a smaller one has fewer members, and fewer publications a second.
-        let share = connections as f64 / 10_000.0;
+        let share = channels as f64 / 10_000.0;
         let rate = RATE * share;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
         let publications = (rate * DAY.as_secs_f64()) as u64;
@@ -74,13 +78,14 @@ impl Day {
         let quiet = Sessions { ping_interval: Duration::ZERO, by_api: 0.5, ..Sessions::default() };
         let topology = Topology {
             connections,
-            channels: connections,
+            channels,
+            subscriptions_each: SUBSCRIPTIONS_EACH,
             history_size: HISTORY_SIZE,
             history_ttl: HISTORY_TTL,
             sessions: if self.payload_only { quiet } else { busy },
             ..Topology::default()
         };
-        let workload = Workload { publishers: connections, publications, rate, payload_bytes: 128 };
+        let workload = Workload { publishers: channels, publications, rate, payload_bytes: 128 };
         let faults = if self.payload_only { Vec::new() } else { faults() };
         Plan { seed: context.seed, topology, workload, faults }
     }
@@ -113,9 +118,9 @@ impl Scenario for Day {
 
     fn claim(&self) -> &'static str {
         if self.payload_only {
-            "virtual time: 10,000 subscriptions get 100 publications a second for 24 hours, nothing else going on: all arrive, nothing is left behind"
+            "virtual time: 10,000 subscriptions of 1,000 members get 100 publications a second for 24 hours, nothing else going on: all arrive, nothing is left behind"
         } else {
-            "virtual time: 10,000 subscriptions get 100 publications a second for 24 hours with heartbeats, tokens that run out, members that come and go, drops, half-open peers, stalls and restarts: every delivery is right, memory is level, nothing is left behind"
+            "virtual time: 10,000 subscriptions of 1,000 members get 100 publications a second for 24 hours with heartbeats, tokens that run out, members that come and go, drops, half-open peers, stalls and restarts: every delivery is right, memory is level, nothing is left behind"
         }
     }
 
