@@ -73,8 +73,8 @@ bench-peers: ## The same with the other servers that are installed here; 15 minu
 	$(BUILD_BENCH)
 	$(TARGET)/release/bench --features --once --growth --peers --out docs/benchmarks.md $(ARGS)
 
-microbench: ## Time codec, hub, outbox and engine by themselves (criterion)
-	$(CARGO) bench -p pubsub-protocol -p pubsub-server $(ARGS)
+microbench: ## Time codec, hub, outbox, engine and the client's delivery by themselves (criterion)
+	$(CARGO) bench -p pubsub-protocol -p pubsub-server -p pubsub-client $(ARGS)
 
 instructions: ## Count the instructions of the publish path, and compare them with what is written down; needs valgrind
 	.ci/instructions $(ARGS)
