@@ -80,7 +80,8 @@ fn a_run_says_what_it_is_writes_its_report_and_is_replayed_from_it() {
     assert_eq!((&replayed.plan, &replayed.replay), (&report.plan, &report.replay));
 
     // A scenario that plans something else now says so, and what stands in the report is run by itself.
-    let other = out.path().join("other.json");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = elsewhere.path().join("other.json");
     let text = std::fs::read_to_string(&file).unwrap().replacen("\"connections\": 20", "\"connections\": 21", 1);
     std::fs::write(&other, text).unwrap();
     tells(&["replay", path(&other)], 0, &["not as in the report: the topology was"]);
