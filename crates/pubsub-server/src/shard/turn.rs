@@ -335,7 +335,14 @@ impl<S: Socket> Shard<S> {
         match connection.stage {
             Stage::Open => {}
             Stage::Closing { until_ms } | Stage::Closed { until_ms } | Stage::Lingering { until_ms } => {
-                return if now >= until_ms { Fate::Drop } else { Fate::Keep };
+                if now < until_ms {
+                    return Fate::Keep;
+                }
+                if connection.wants_to_write() {
+                    // It took nothing to the last: what the kernel holds for it would outlive it, and every limit.
+                    connection.stream.abort();
+                }
+                return Fate::Drop;
             }
         }
         if connection.blocked_ms > 0 && now >= connection.blocked_ms + self.settings.write_timeout_ms {
