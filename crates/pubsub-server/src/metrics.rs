@@ -85,6 +85,8 @@ pub enum Refused {
     HandshakeTimeout,
     /// Not HTTP, or a head that is too large.
     BadRequest,
+    /// It did not read what it was answered.
+    Unread,
     /// The TLS handshake failed.
     Tls,
     /// Not a WebSocket upgrade that we can answer.
@@ -104,6 +106,7 @@ impl Refused {
         Self::Rate,
         Self::HandshakeTimeout,
         Self::BadRequest,
+        Self::Unread,
         Self::Tls,
         Self::BadUpgrade,
         Self::Origin,
@@ -119,6 +122,7 @@ impl Refused {
             Self::Rate => "rate",
             Self::HandshakeTimeout => "handshake_timeout",
             Self::BadRequest => "bad_request",
+            Self::Unread => "unread",
             Self::Tls => "tls",
             Self::BadUpgrade => "bad_upgrade",
             Self::Origin => "origin",

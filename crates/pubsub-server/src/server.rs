@@ -359,6 +359,10 @@ async fn serve_raw<L: Listener>(raw: L::Raw, peer: Option<SocketAddr>, ways: Way
             tracing::info!(?peer, "connection refused: this is no HTTP, or too much of it");
             service.metrics().node.refuse(Refused::BadRequest);
         }
+        Ended::Unread => {
+            tracing::info!(?peer, "connection refused: it does not read what it is answered");
+            service.metrics().node.refuse(Refused::Unread);
+        }
     }
 }
 

@@ -104,8 +104,10 @@ pub struct Shard<S> {
     answers: HashMap<u64, Option<(u64, u64)>>,
     /// Frames and commands that the connection being visited may still have dealt with.
     visit: usize,
-    /// Connections to be polled; connections with something to send.
+    /// Connections to be polled: those that have news, and those that had their visit and were not done; connections
+    /// with something to send.
     runnable: VecDeque<u32>,
+    deferred: VecDeque<u32>,
     dirty: VecDeque<u32>,
     /// What was taken from the inbox in this pass: since all who got something of it were last visited.
     pass_messages: usize,
@@ -177,6 +179,7 @@ impl<S> Shard<S> {
             answers: HashMap::new(),
             visit: 0,
             runnable: VecDeque::new(),
+            deferred: VecDeque::new(),
             dirty: VecDeque::new(),
             pass_messages: 0,
             pass_bytes: 0,

@@ -36,6 +36,9 @@ impl TestServer {
         config.echo.enabled = true;
         // A herd waits for its last member, however long that takes.
         config.client.stale_close_delay = Duration::ZERO;
+        // A pong stands behind all that its client has yet to read: a million deliveries take clients of a debug build longer
+        // than the 8 s that it has.
+        (config.client.ping_interval, config.client.pong_timeout) = (2 * PATIENCE, PATIENCE);
         // Joins and leaves of a herd would be a load of their own: each is told to all.
         config.channel.without_namespace.join_leave = false;
         config.channel.without_namespace.force_push_join_leave = false;

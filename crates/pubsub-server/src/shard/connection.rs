@@ -62,6 +62,8 @@ pub struct Connection<S> {
     /// When the socket stopped taking what is to be written; 0: it has not.
     pub(super) blocked_ms: u64,
     pub(super) dirty: bool,
+    /// It stands among those that have used up their visit, and will be polled from there.
+    pub(super) deferred: bool,
     pub(super) echo: bool,
     pub(super) format: Format,
     _slot: Slot,
@@ -113,6 +115,7 @@ impl<S: Socket> Connection<S> {
             scheduled: Scheduled::default(),
             blocked_ms: 0,
             dirty: false,
+            deferred: false,
             echo: adopted.purpose == Purpose::Echo,
             format: adopted.format,
             _slot: adopted.slot,

@@ -21,11 +21,12 @@ use crate::transport::socket::Socket;
 const READS_MAX: usize = 4;
 
 /// Frames and commands of one connection that are dealt with before others have their turn. A read may hold ten
-/// thousand of them: whoever floods is served in between those who do not.
-const VISIT: usize = 64;
+/// thousand of them: whoever floods is served in between those who do not ([`Shard::defer`]). A thousand that each have
+/// so many subscribes waiting keep a newcomer waiting for a tenth of a second.
+const VISIT: usize = 16;
 
 /// The same when a connection's time is up: what it said in time is to be found, though not at any price.
-pub(super) const LAST_VISIT: usize = 16 * VISIT;
+pub(super) const LAST_VISIT: usize = 1024;
 
 /// Answers that may wait before no further command is read.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
@@ -103,8 +104,17 @@ impl<S: Socket> Shard<S> {
             }
         }
         // There may be more: others first.
-        self.runnable.push_back(slot);
+        self.defer(slot, connection);
         Fate::Keep
+    }
+
+    /// Puts a connection that has used up its visit behind those that have news: whoever says little is not behind
+    /// whoever says much.
+    fn defer(&mut self, slot: u32, connection: &mut Connection<S>) {
+        if !connection.deferred {
+            connection.deferred = true;
+            self.deferred.push_back(slot);
+        }
     }
 
     /// Whether nothing of a connection is read for our own sake.
@@ -275,7 +285,7 @@ impl<S: Socket> Shard<S> {
         let written = connection.flush(&mut Context::from_waker(&waker), self.desk.now.ms);
         self.cells().bytes_sent.add(written.bytes);
         if answers_piled && !answers_pile_up(&connection.outbox) {
-            self.runnable.push_back(slot);
+            self.defer(slot, connection);
         }
         self.after_write(slot, connection, written.flushed)
     }
@@ -318,7 +328,7 @@ impl<S: Socket> Shard<S> {
                 Poll::Ready(_) => return Fate::Drop,
             }
         }
-        self.runnable.push_back(slot);
+        self.defer(slot, connection);
         Fate::Keep
     }
 

@@ -61,7 +61,8 @@ impl<S: Socket> Future for Shard<S> {
             return Poll::Ready(());
         }
         let timed = shard.poll_timer(cx);
-        let more = !shard.runnable.is_empty() || !shard.dirty.is_empty() || timed;
+        let waits = !shard.runnable.is_empty() || !shard.deferred.is_empty() || !shard.dirty.is_empty();
+        let more = waits || timed;
         if more || !shard.desk.node.hub.inbox(usize::from(shard.index)).is_empty() {
             cx.waker().wake_by_ref();
         }
@@ -163,11 +164,23 @@ impl<S: Socket> Shard<S> {
         self.pass_visits = self.dirty.len();
     }
 
-    /// Polls connections that want it, at most a turn's worth.
+    /// Polls connections that want it, at most a turn's worth: those with news first, and of those that had their visit
+    /// as many as there is room left for, or half a turn's worth.
     fn run(&mut self) {
-        for _ in 0..TURN {
-            let Some(slot) = self.runnable.pop_front() else { return };
-            self.with(slot, |shard, connection| shard.drive(slot, connection));
+        let fresh = self.runnable.len().min(TURN);
+        for _ in 0..fresh {
+            let Some(slot) = self.runnable.pop_front() else { break };
+            let connection = self.connections.get(at(slot)).and_then(Option::as_ref);
+            if connection.is_some_and(|connection| !connection.deferred) {
+                self.with(slot, |shard, connection| shard.drive(slot, connection));
+            }
+        }
+        for _ in 0..(TURN - fresh).max(TURN / 2) {
+            let Some(slot) = self.deferred.pop_front() else { return };
+            self.with(slot, |shard, connection| {
+                connection.deferred = false;
+                shard.drive(slot, connection)
+            });
         }
     }
 
@@ -258,6 +271,7 @@ impl<S: Socket> Shard<S> {
             self.dirty = std::collections::VecDeque::new();
             self.pass_visits = 0;
             self.runnable = std::collections::VecDeque::new();
+            self.deferred = std::collections::VecDeque::new();
         }
     }
 
@@ -336,7 +350,14 @@ impl<S: Socket> Shard<S> {
         match connection.stage {
             Stage::Open => {}
             Stage::Closing { until_ms } | Stage::Closed { until_ms } | Stage::Lingering { until_ms } => {
-                return if now >= until_ms { Fate::Drop } else { Fate::Keep };
+                if now < until_ms {
+                    return Fate::Keep;
+                }
+                if connection.wants_to_write() {
+                    // It took nothing to the last: what the kernel holds for it would outlive it, and every limit.
+                    connection.stream.abort();
+                }
+                return Fate::Drop;
             }
         }
         if connection.blocked_ms > 0 && now >= connection.blocked_ms + self.settings.write_timeout_ms {

@@ -1,6 +1,8 @@
 //! One connection's HTTP, until it ends or becomes something else.
 
 use std::convert::Infallible;
+use std::error::Error as _;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -34,6 +36,8 @@ pub enum Ended {
     NoRequestInTime,
     /// It brought something that is no HTTP, too much of it, or no host.
     Malformed,
+    /// It did not read what it was answered.
+    Unread,
 }
 
 /// Serves the requests of one connection, of which `begun` was read already. `patience` bounds the wait for each
@@ -80,9 +84,16 @@ where
     match served {
         Err(error) if error.is_timeout() && !asked.load(Ordering::Relaxed) => Ended::NoRequestInTime,
         Err(error) if error.is_parse() => Ended::Malformed,
+        Err(error) if ran_out_of_patience(&error) => Ended::Unread,
         _ if malformed.load(Ordering::Relaxed) => Ended::Malformed,
         _ => Ended::Served,
     }
+}
+
+/// Whether a connection ended because its peer took nothing for too long: [`Patient`] said so, or the kernel.
+fn ran_out_of_patience(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
 }
 
 /// Whether a request names its host as it has to (RFC 9112, 3.2): in HTTP/1.1 exactly once, and as one. Two readers of

@@ -230,3 +230,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Listener for MemoryList
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_the_kernel_holds_for_an_accepted_connection_is_what_the_listener_was_told() {
+        let listener = TcpListener::bind(([127, 0, 0, 1], 0).into(), 16, None).unwrap();
+        let mut listener = listener.send_buffer(65_536).unwrap();
+        let _peer = TcpStream::connect(listener.address).await.unwrap();
+        let (accepted, _) = listener.accept_socket().await.unwrap();
+        // The kernel doubles it for its books.
+        assert_eq!(socket2::SockRef::from(&accepted).send_buffer_size().unwrap(), 2 * 65_536);
+    }
+}

@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, IoSlice, Read as _, Write as _};
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -28,6 +29,10 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn change(&mut self, change: Change) {
         let _ = change;
     }
+
+    /// Has the kernel forget what it still holds for the peer when the stream is dropped, instead of trying to send that for
+    /// a minute to come.
+    fn abort(&mut self) {}
 
     /// Whether the poller watches it, and wakers have no part in it.
     fn is_watched(&self) -> bool {
@@ -79,6 +84,15 @@ impl Socket for TcpSocket {
             socket.readable |= change.readable;
             socket.hangup |= change.hangup;
         }
+    }
+
+    fn abort(&mut self) {
+        let socket = match self {
+            Self::Plain(socket) => socket2::SockRef::from(&socket.stream),
+            Self::Tls(stream) => socket2::SockRef::from(stream.get_ref().0),
+        };
+        // A socket that can not be told so any more has nothing to forget.
+        let _ = socket.set_linger(Some(Duration::ZERO));
     }
 
     fn is_watched(&self) -> bool {

@@ -10,6 +10,7 @@ sieges! { thousands_of_channels subscribes_and_unsubscribes more_commands_than_a
 async fn thousands_of_channels(size: Size) {
     let siege = Siege {
         name: "subscribes to thousands of channels",
+        answer: "error 106 past 128",
         settings: &[],
         // 128 subscriptions, each to a channel of its own, with its stream and its presence.
         bytes_each: 256 << 10,
@@ -52,6 +53,7 @@ async fn thousands_of_channels(size: Size) {
 async fn subscribes_and_unsubscribes(size: Size) {
     let siege = Siege {
         name: "floods of subscribes",
+        answer: "every one answered",
         settings: &[],
         bytes_each: 64 << 10,
         counted: &["pubsub_subscriptions_opened_total"],
@@ -79,6 +81,7 @@ async fn subscribes_and_unsubscribes(size: Size) {
 async fn more_commands_than_allowed(size: Size) {
     let siege = Siege {
         name: "more commands than allowed",
+        answer: "error 111",
         // Above the pace of the healthy publisher, 200 a second, by enough to make up for a standstill of ten seconds.
         settings: &["client.command_rate_limit=400", "client.command_rate_burst=2000"],
         bytes_each: 64 << 10,
@@ -115,6 +118,7 @@ async fn more_commands_than_allowed(size: Size) {
 async fn more_connections_than_allowed(size: Size) {
     let siege = Siege {
         name: "more connections than allowed",
+        answer: "503",
         settings: &["client.connection_limit=15"],
         bytes_each: 4 << 10,
         counted: &["pubsub_connections_refused_total{reason=\"limit\"}"],

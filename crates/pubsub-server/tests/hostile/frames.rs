@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::frame::{Frame, PATIENCE, PONG, binary, close, frame, more, ping, pong, text};
@@ -20,6 +20,7 @@ const QUICK_PINGS: &[&str] = &["client.ping_interval=3s", "client.pong_timeout=2
 async fn frames_that_announce_everything(size: Size) {
     let siege = Siege {
         name: "frames of 2^63 bytes",
+        answer: "1002, 1009",
         settings: &[],
         bytes_each: 4 << 10,
         counted: &["pubsub_disconnects_total{code=\"1002\"}", "pubsub_disconnects_total{code=\"1009\"}"],
@@ -41,6 +42,7 @@ async fn frames_that_announce_everything(size: Size) {
 async fn fragments_without_end(size: Size) {
     let siege = Siege {
         name: "fragments without end",
+        answer: "1009",
         settings: &[],
         // The limit of a message (64 KiB), and as much again while it is grown.
         bytes_each: 160 << 10,
@@ -69,6 +71,7 @@ async fn fragments_without_end(size: Size) {
 async fn empty_fragments_without_end(size: Size) {
     let siege = Siege {
         name: "empty fragments without end",
+        answer: "3012",
         settings: QUICK_PINGS,
         bytes_each: 16 << 10,
         counted: &["pubsub_disconnects_total{code=\"3012\"}"],
@@ -103,6 +106,7 @@ async fn empty_fragments_without_end(size: Size) {
 async fn compressed_bombs(size: Size) {
     let siege = Siege {
         name: "compressed frames",
+        answer: "1002",
         settings: &[],
         bytes_each: 4 << 10,
         counted: &["pubsub_disconnects_total{code=\"1002\"}"],
@@ -123,6 +127,7 @@ async fn compressed_bombs(size: Size) {
 async fn pings_unread(size: Size) {
     let siege = Siege {
         name: "pings, and reads no pong",
+        answer: "3009",
         settings: &[],
         // What waits to be decoded (64 KiB), pongs up to their number, a socket's own buffers are not the process's.
         bytes_each: 256 << 10,
@@ -160,6 +165,7 @@ async fn flood(peer: &mut (impl AsyncWrite + Unpin), frame: &Frame, lasts: Durat
 async fn pings_read(size: Size) {
     let siege = Siege {
         name: "floods of pings, answered",
+        answer: "every one answered",
         settings: &[],
         bytes_each: 16 << 10,
         counted: &["pubsub_received_bytes_total"],
@@ -190,6 +196,7 @@ async fn pings_read(size: Size) {
 async fn tiny_frames(size: Size) {
     let siege = Siege {
         name: "floods of empty frames",
+        answer: "nothing, as the RFC says",
         settings: &[],
         bytes_each: 16 << 10,
         counted: &["pubsub_received_bytes_total"],
@@ -211,6 +218,7 @@ async fn tiny_frames(size: Size) {
 async fn never_reads(size: Size) {
     let siege = Siege {
         name: "subscribes and never reads",
+        answer: "3008, 3009",
         settings: &["client.queue_max_size=262144"],
         // Publications are shared; each of the crowd holds references to them.
         bytes_each: 16 << 10,
@@ -237,6 +245,15 @@ async fn never_reads(size: Size) {
                 sleep(Duration::from_millis(20)).await;
             }
         }
+        // Nor does the kernel keep anything for those who are gone: half a megabyte each, for a minute.
+        while victim.counted(&["pubsub_connections"]).await > 12.0 {
+            assert!(Instant::now() < until, "peers that do not read are let go");
+            sleep(Duration::from_millis(50)).await;
+        }
+        for mut peer in deaf {
+            let ended = timeout(PATIENCE, peer.reader.read_to_end(&mut Vec::new())).await.expect("it is ended");
+            assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+        }
     })
     .await;
 }
@@ -244,6 +261,7 @@ async fn never_reads(size: Size) {
 async fn never_pongs(size: Size) {
     let siege = Siege {
         name: "never answers a ping",
+        answer: "3012",
         settings: QUICK_PINGS,
         bytes_each: 4 << 10,
         counted: &["pubsub_disconnects_total{code=\"3012\"}"],
@@ -261,6 +279,7 @@ async fn never_pongs(size: Size) {
 async fn never_connects(size: Size) {
     let siege = Siege {
         name: "upgrades and never connects",
+        answer: "3502",
         settings: &["client.stale_close_delay=2s"],
         bytes_each: 4 << 10,
         counted: &["pubsub_disconnects_total{code=\"3502\"}"],

@@ -24,6 +24,7 @@ async fn ended(peer: &mut Peer) -> String {
 async fn say_nothing(size: Size) {
     let siege = Siege {
         name: "says nothing at all",
+        answer: "closed at the deadline",
         settings: &["http_server.handshake_timeout=2s"],
         bytes_each: 4 << 10,
         counted: TIMED_OUT,
@@ -43,6 +44,7 @@ async fn half_a_request(size: Size) {
     let size = Size { peers: 10 * size.peers, ..size };
     let siege = Siege {
         name: "half a request, half-open",
+        answer: "closed at the deadline",
         settings: &["http_server.handshake_timeout=3s"],
         bytes_each: 16 << 10,
         counted: TIMED_OUT,
@@ -62,6 +64,7 @@ async fn half_a_request(size: Size) {
 async fn a_byte_now_and_then(size: Size) {
     let siege = Siege {
         name: "a request, a byte at a time",
+        answer: "closed at the deadline",
         settings: &["http_server.handshake_timeout=2s"],
         bytes_each: 16 << 10,
         counted: TIMED_OUT,
@@ -101,7 +104,8 @@ async fn without_end(mut peer: Peer, begin: &str, more: &str) -> String {
 }
 
 async fn headers_without_end(size: Size) {
-    let siege = Siege { name: "headers without end", settings: &[], bytes_each: 64 << 10, counted: NO_HTTP };
+    let siege =
+        Siege { name: "headers without end", answer: "431", settings: &[], bytes_each: 64 << 10, counted: NO_HTTP };
     withstand(size, siege, async |victim| {
         let address = victim.address;
         crowd(size.peers, |_| async move {
@@ -116,7 +120,8 @@ async fn headers_without_end(size: Size) {
 }
 
 async fn one_header_without_end(size: Size) {
-    let siege = Siege { name: "one header without end", settings: &[], bytes_each: 64 << 10, counted: NO_HTTP };
+    let siege =
+        Siege { name: "one header without end", answer: "431", settings: &[], bytes_each: 64 << 10, counted: NO_HTTP };
     withstand(size, siege, async |victim| {
         let address = victim.address;
         crowd(size.peers, |_| async move {
@@ -135,9 +140,10 @@ async fn pages_unread(size: Size) {
     let size = Size { peers: size.peers.min(100), ..size };
     let siege = Siege {
         name: "asks for pages, reads none",
+        answer: "closed at the deadline",
         settings: &["http_server.handshake_timeout=2s"],
         bytes_each: 64 << 10,
-        counted: &["pubsub_connections_accepted_total"],
+        counted: &["pubsub_connections_refused_total{reason=\"unread\"}"],
     };
     withstand(size, siege, async |victim| {
         let address = victim.address;

@@ -4,14 +4,15 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncWriteExt as _, BufReader};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 
 use crate::frame::{CLOSE, PATIENCE, close, frame, short, text};
 use crate::peer::Peer;
@@ -19,15 +20,19 @@ use crate::peer::Peer;
 const SUBSCRIBERS: usize = 10;
 const PACE: Duration = Duration::from_millis(5);
 
-/// Healthy clients, on a thread of their own.
+/// Healthy clients of two servers, on one thread of their own: what keeps that thread from running is in both measures.
 pub(crate) struct Healthy {
-    shared: Arc<Shared>,
-    thread: JoinHandle<()>,
+    begun: Instant,
+    groups: [Arc<Group>; 2],
+    thread: Option<JoinHandle<Result<(), String>>>,
 }
 
-struct Shared {
+/// The healthy clients of one server.
+struct Group {
     begun: Instant,
     enough: AtomicBool,
+    /// How many publications there were, once the last of them is out.
+    published: AtomicU64,
     /// What each subscriber has, in order.
     arrived: [Mutex<Vec<Arrival>>; SUBSCRIBERS],
 }
@@ -39,98 +44,155 @@ struct Arrival {
     at_us: u64,
 }
 
+/// How late what was due in a span of time reached everybody.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lateness {
+    pub(crate) p99: Duration,
+    pub(crate) arrivals: usize,
+}
+
 impl Healthy {
-    pub(crate) fn start(address: SocketAddr) -> Self {
-        let shared =
-            Arc::new(Shared { begun: Instant::now(), enough: AtomicBool::new(false), arrived: Default::default() });
-        let their = shared.clone();
+    pub(crate) fn start(servers: [SocketAddr; 2]) -> Self {
+        let begun = Instant::now();
+        let groups = servers.map(|_| Arc::new(Group::new(begun)));
+        let theirs = groups.clone();
         let thread = std::thread::spawn(move || {
-            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(serve(address, their));
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let [first, second] = theirs;
+                tokio::try_join!(serve(servers[0], first), serve(servers[1], second)).map(drop)
+            })
         });
-        Self { shared, thread }
+        Self { begun, groups, thread: Some(thread) }
     }
 
-    /// The 99th percentile of how late the publications due in a span of time reached everybody, and how many arrivals
-    /// that is of. Waits until all of them are there.
-    pub(crate) async fn p99(&self, due: Range<Instant>) -> (Duration, usize) {
-        let us = |instant: Instant| micros(instant - self.shared.begun);
+    /// How late the publications due in a span of time were, at each of the servers. Waits until all of them are there.
+    ///
+    /// # Errors
+    /// What befell a healthy client.
+    pub(crate) async fn lateness(&mut self, due: Range<Instant>) -> Result<[Lateness; 2], String> {
+        let us = |instant: Instant| micros(instant - self.begun);
         let (from, to) = (us(due.start), us(due.end));
         let until = Instant::now() + 3 * PATIENCE;
-        for arrived in &self.shared.arrived {
-            while arrived.lock().unwrap().last().is_none_or(|last| last.due_us < to) {
-                assert!(!self.thread.is_finished(), "a healthy client has ended");
-                assert!(Instant::now() < until, "healthy clients wait for publications without end");
-                sleep(PACE).await;
+        while !self.groups.iter().all(|group| group.has(to)) {
+            if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
+                self.ended()?;
+                return Err("healthy clients ended before their time".to_owned());
             }
+            if Instant::now() > until {
+                return Err("healthy clients wait for publications without end".to_owned());
+            }
+            sleep(PACE).await;
         }
+        Ok([0, 1].map(|server| self.groups[server].lateness(from..to)))
+    }
+
+    /// Ends, once everybody has everything.
+    ///
+    /// # Errors
+    /// Who was cut or lacks anything, and why.
+    pub(crate) fn finish(mut self) -> Result<(), String> {
+        for group in &self.groups {
+            group.enough.store(true, Ordering::Relaxed);
+        }
+        self.ended()
+    }
+
+    fn ended(&mut self) -> Result<(), String> {
+        let thread = self.thread.take().expect("it ends once");
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+impl Group {
+    fn new(begun: Instant) -> Self {
+        Self { begun, enough: AtomicBool::new(false), published: AtomicU64::new(0), arrived: Default::default() }
+    }
+
+    /// Whether everybody has something that was due at this time or later.
+    fn has(&self, due_us: u64) -> bool {
+        self.arrived.iter().all(|arrived| arrived.lock().unwrap().last().is_some_and(|last| last.due_us >= due_us))
+    }
+
+    fn lateness(&self, due: Range<u64>) -> Lateness {
         let mut late: Vec<u64> = Vec::new();
-        for arrived in &self.shared.arrived {
+        for arrived in &self.arrived {
             let arrived = arrived.lock().unwrap();
-            let due = arrived.iter().filter(|arrival| (from..to).contains(&arrival.due_us));
+            let due = arrived.iter().filter(|arrival| due.contains(&arrival.due_us));
             late.extend(due.map(|arrival| arrival.at_us.saturating_sub(arrival.due_us)));
         }
         late.sort_unstable();
         let at = (late.len() * 99).div_ceil(100).saturating_sub(1);
-        (Duration::from_micros(late.get(at).copied().unwrap_or(0)), late.len())
-    }
-
-    /// Ends, once everybody has everything. Fails if anybody was cut, or lacks anything.
-    pub(crate) fn finish(self) {
-        self.shared.enough.store(true, Ordering::Relaxed);
-        self.thread.join().expect("healthy clients get everything, in order");
+        Lateness { p99: Duration::from_micros(late.get(at).copied().unwrap_or(0)), arrivals: late.len() }
     }
 }
 
-async fn serve(address: SocketAddr, shared: Arc<Shared>) {
-    let mut subscribers = JoinSet::new();
+async fn serve(address: SocketAddr, group: Arc<Group>) -> Result<(), String> {
+    let mut clients = JoinSet::new();
     for n in 0..SUBSCRIBERS {
         let mut peer = Peer::raw(address).await.connected().await;
         peer.say(r#"{"id":2,"subscribe":{"channel":"healthy"}}"#).await;
         // The joins of others may come before and after the answer.
         while peer.hear().await["id"] != 2 {}
-        subscribers.spawn(listen(n, peer, shared.clone()));
+        clients.spawn(listen(n, peer, group.clone()));
     }
-    let Peer { mut reader, writer } = Peer::raw(address).await.connected().await;
+    let Peer { reader, writer } = Peer::raw(address).await.connected().await;
     let writer = Arc::new(tokio::sync::Mutex::new(writer));
-    let pongs = writer.clone();
-    // Publications go out when they are due, whatever became of those before.
-    let answers = tokio::spawn(async move {
-        let mut answered = 0;
-        while let Ok(frame) = frame(&mut reader).await {
-            if frame.opcode == CLOSE {
-                break;
-            }
-            if frame.payload == b"{}" {
-                pongs.lock().await.write_all(&text("{}").bytes()).await.unwrap();
-                continue;
-            }
-            assert!(frame.payload.ends_with(br#","publish":{}}"#), "{}", short(&frame));
-            answered += 1;
-        }
-        answered
-    });
-    let mut ticks = interval(PACE);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let mut n = 0;
-    loop {
-        let due_us = micros(ticks.tick().await - shared.begun);
-        let last = shared.enough.load(Ordering::Relaxed);
-        n += 1;
-        let data = format!(r#"{{"n":{n},"due":{due_us},"last":{last}}}"#);
-        let command = format!(r#"{{"id":{n},"publish":{{"channel":"healthy","data":{data}}}}}"#);
-        writer.lock().await.write_all(&text(&command).bytes()).await.unwrap();
-        if last {
-            break;
+    clients.spawn(hear_answers(reader, writer.clone(), group.clone()));
+    clients.spawn(publish(writer, group));
+    let mut failed = Vec::new();
+    let mut until = Instant::now() + Duration::from_secs(3600);
+    while let Ok(Some(ended)) = timeout_at(until, clients.join_next()).await {
+        if let Err(error) = ended {
+            // One that cannot write any more seldom knows why. Another has the close frame.
+            until = until.min(Instant::now() + Duration::from_secs(1));
+            failed.push(error.to_string());
         }
     }
-    while let Some(ended) = subscribers.join_next().await {
-        ended.unwrap();
-    }
-    writer.lock().await.write_all(&close(1000, "").bytes()).await.unwrap();
-    assert_eq!(answers.await.unwrap(), n, "every publication of a healthy publisher is answered");
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
 }
 
-async fn listen(subscriber: usize, mut peer: Peer, shared: Arc<Shared>) {
+/// Publications go out when they are due, whatever became of those before.
+async fn publish(writer: Arc<tokio::sync::Mutex<OwnedWriteHalf>>, group: Arc<Group>) {
+    let mut ticks = interval(PACE);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    for n in 1.. {
+        let due_us = micros(ticks.tick().await - group.begun);
+        let last = group.enough.load(Ordering::Relaxed);
+        let data = format!(r#"{{"n":{n},"due":{due_us},"last":{last}}}"#);
+        let command = format!(r#"{{"id":{n},"publish":{{"channel":"healthy","data":{data}}}}}"#);
+        if last {
+            group.published.store(n, Ordering::Relaxed);
+        }
+        let sent = writer.lock().await.write_all(&text(&command).bytes()).await;
+        sent.unwrap_or_else(|error| panic!("publication {n} can not be sent: {error}"));
+        if last {
+            return;
+        }
+    }
+}
+
+async fn hear_answers(
+    mut reader: BufReader<OwnedReadHalf>,
+    writer: Arc<tokio::sync::Mutex<OwnedWriteHalf>>,
+    group: Arc<Group>,
+) {
+    let mut answered = 0;
+    while answered == 0 || answered != group.published.load(Ordering::Relaxed) {
+        let frame = frame(&mut reader).await;
+        let frame = frame.unwrap_or_else(|error| panic!("the publisher, after {answered} answers: {error}"));
+        if frame.payload == b"{}" {
+            writer.lock().await.write_all(&text("{}").bytes()).await.expect("a ping can be answered");
+            continue;
+        }
+        let answer = frame.opcode != CLOSE && frame.payload.ends_with(br#","publish":{}}"#);
+        assert!(answer, "the publisher, after {answered} answers: {}", short(&frame));
+        answered += 1;
+    }
+    writer.lock().await.write_all(&close(1000, "").bytes()).await.expect("a connection that is closed in order");
+}
+
+async fn listen(subscriber: usize, mut peer: Peer, group: Arc<Group>) {
     let mut expected = 1;
     loop {
         let publication = peer.hear().await;
@@ -138,8 +200,8 @@ async fn listen(subscriber: usize, mut peer: Peer, shared: Arc<Shared>) {
         let Some(n) = data["n"].as_u64() else { continue };
         assert_eq!(n, expected, "nothing is missing, nothing comes twice");
         expected += 1;
-        let (due_us, at_us) = (data["due"].as_u64().unwrap(), micros(shared.begun.elapsed()));
-        shared.arrived[subscriber].lock().unwrap().push(Arrival { due_us, at_us });
+        let (due_us, at_us) = (data["due"].as_u64().unwrap(), micros(group.begun.elapsed()));
+        group.arrived[subscriber].lock().unwrap().push(Arrival { due_us, at_us });
         if data["last"] == true {
             return;
         }

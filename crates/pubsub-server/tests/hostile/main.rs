@@ -21,5 +21,6 @@ mod handshakes;
 mod healthy;
 mod peer;
 mod siege;
+mod table;
 mod victim;
 mod words;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::healthy::Healthy;
+use crate::table;
 use crate::victim::Victim;
 
 /// How large a crowd, and how strictly it is judged.
@@ -13,7 +14,7 @@ pub(crate) struct Size {
     pub(crate) peers: usize,
     /// How long a flood lasts, and a measurement before it.
     pub(crate) lasts: Duration,
-    /// A 99th percentile below this is good, whatever it was before: a shared machine has hiccups of its own.
+    /// A 99th percentile below this is good, whatever it is elsewhere: a shared machine has hiccups of its own.
     pub(crate) good_enough: Duration,
 }
 
@@ -31,6 +32,8 @@ impl Size {
 /// What is done, and what of it is to be seen.
 pub(crate) struct Siege {
     pub(crate) name: &'static str,
+    /// What the crowd gets, as the table says it.
+    pub(crate) answer: &'static str,
     pub(crate) settings: &'static [&'static str],
     /// The most that one of the crowd may cost in memory.
     pub(crate) bytes_each: u64,
@@ -41,19 +44,21 @@ pub(crate) struct Siege {
 /// What a server with nothing to do may grow by while it does something: caches of the allocator, buffers of shards.
 const SLACK_BYTES: u64 = 24 << 20;
 
-/// How much slower healthy clients may be served.
+/// How much slower healthy clients may be served than those of a server that nobody besieges, in the same moments.
 const SLOWER: u32 = 2;
 
-/// Lets a crowd loose on a server, and judges.
+/// Lets a crowd loose on a server, and judges. Beside it stands another server with the same healthy clients and no
+/// crowd: whatever the machine and the mere work of the crowd do to latencies, they do to both.
 pub(crate) async fn withstand(size: Size, siege: Siege, attack: impl AsyncFnOnce(&Victim)) {
-    let Siege { name, settings, bytes_each, counted } = siege;
-    let mut victim = Victim::start(settings).await;
-    let healthy = Healthy::start(victim.address);
+    let Siege { name, settings, bytes_each, counted, .. } = siege;
+    let (mut victim, beside) = (Victim::start(settings).await, Victim::start(settings).await);
+    let mut healthy = Healthy::start([victim.address, beside.address]);
     // The first moments are those of a cold server.
     sleep(size.lasts / 2).await;
     let calm = Instant::now();
     sleep(size.lasts).await;
-    let (before, _) = healthy.p99(calm..Instant::now()).await;
+    let before = healthy.lateness(calm..Instant::now()).await;
+    let [before, _] = before.unwrap_or_else(|error| panic!("{name}: before it began: {error}{}", victim.said()));
     let (resident, cpu, descriptors) = (victim.resident(), victim.cpu(), victim.descriptors());
     let count = victim.counted(counted).await;
     // A crowd has processors of its own. Here it gets what server and healthy clients leave, so that what is measured is
@@ -74,37 +79,46 @@ pub(crate) async fn withstand(size: Size, siege: Siege, attack: impl AsyncFnOnce
     let (took, cpu) = (begun.elapsed(), victim.cpu() - cpu);
     // Some crowds are done in an instant. What they leave behind is part of what they cost.
     sleep(size.lasts.saturating_sub(took)).await;
-    let (during, measured) = healthy.p99(begun..Instant::now()).await;
+    let during = healthy.lateness(begun..Instant::now()).await;
+    let [during, elsewhere] = during.unwrap_or_else(|error| panic!("{name}: {error}{}", victim.said()));
     peak = peak.max(victim.resident());
     let count = victim.counts_up_to(counted, count + size.peers as f64).await - count;
 
     let peers = size.peers as u64;
     let grown = peak - resident;
-    eprintln!(
-        "| {name} | {peers} | {:.1} MiB ({:.1} KiB each) | {:.2} s in {:.1} s | {:.2} ms → {:.2} ms | {count} |",
-        grown as f64 / 1_048_576.0,
-        grown as f64 / 1024.0 / size.peers as f64,
-        cpu.as_secs_f64(),
-        took.as_secs_f64(),
-        before.as_secs_f64() * 1000.0,
-        during.as_secs_f64() * 1000.0,
+    table::tell(
+        &siege,
+        &format!(
+            "{peers} | {:.1} KiB | {:.2} s in {:.1} s | {} → {} | {}",
+            grown as f64 / 1024.0 / size.peers as f64,
+            cpu.as_secs_f64(),
+            took.as_secs_f64(),
+            ms(before.p99),
+            ms(during.p99),
+            ms(elsewhere.p99),
+        ),
     );
     assert!(count >= size.peers as f64, "{name}: only {count} of {peers} were counted as {counted:?}");
     let most = SLACK_BYTES + peers * bytes_each;
     assert!(grown <= most, "{name}: the server grew by {grown} bytes, {most} were allowed");
-    let slowest = (SLOWER * before).max(size.good_enough);
-    assert!(measured > 0, "{name}: healthy clients got nothing at all");
+    assert!(during.arrivals > 0 && elsewhere.arrivals > 0, "{name}: healthy clients got nothing at all");
+    let slowest = (SLOWER * elsewhere.p99).max(size.good_enough);
     assert!(
-        during <= slowest,
-        "{name}: p99 of healthy clients was {during:?} ({before:?} before), {slowest:?} allowed"
+        during.p99 <= slowest,
+        "{name}: p99 of healthy clients was {during:?} ({before:?} before, {elsewhere:?} at the server beside), {slowest:?} \
+         allowed"
     );
-    healthy.finish();
+    healthy.finish().unwrap_or_else(|error| panic!("{name}: {error}{}", victim.said()));
     let until = Instant::now() + Duration::from_secs(20);
     while victim.descriptors() > descriptors {
         assert!(Instant::now() < until, "{name}: {} descriptors stayed behind", victim.descriptors() - descriptors);
         sleep(Duration::from_millis(50)).await;
     }
     victim.is_well().await;
+}
+
+fn ms(time: Duration) -> String {
+    format!("{:.2} ms", time.as_secs_f64() * 1000.0)
 }
 
 /// Declares attacks: each as a small test that always runs, and a large one that is ignored.

@@ -1,6 +1,8 @@
 //! The server as a child process, and what can be seen of it from outside.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
@@ -17,17 +19,20 @@ pub(crate) struct Victim {
     child: Child,
     pub(crate) address: SocketAddr,
     pid: u32,
+    /// What it writes to its standard error: nothing, unless something is wrong with it.
+    said: File,
 }
 
 impl Victim {
     /// Starts one, open to everyone, with these `key=value`s.
     pub(crate) async fn start(settings: &[&str]) -> Self {
+        let said = tempfile::tempfile().unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_pubsub-server"))
             .env_clear()
             .args(["--open", "--port", "0", "--log-level", "none"])
             .args(settings.iter().flat_map(|setting| ["--set", setting]))
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(said.try_clone().unwrap())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
@@ -36,7 +41,18 @@ impl Victim {
         timeout(PATIENCE, stdout.read_line(&mut line)).await.expect("it says where it listens").unwrap();
         let address = line.trim().strip_prefix("listening on http://").unwrap_or_else(|| panic!("{line:?}"));
         let pid = child.id().unwrap();
-        Self { child, address: address.parse().unwrap(), pid }
+        Self { child, address: address.parse().unwrap(), pid, said }
+    }
+
+    /// Whether it still runs, and the end of what it wrote to its standard error.
+    pub(crate) fn said(&mut self) -> String {
+        let ended = self.child.try_wait().unwrap();
+        let mut said = String::new();
+        self.said.rewind().unwrap();
+        self.said.read_to_string(&mut said).unwrap();
+        let last: Vec<&str> = said.lines().rev().take(20).collect();
+        let last: Vec<&str> = last.into_iter().rev().collect();
+        format!("\nthe server {}\n{}", ended.map_or("runs".to_owned(), |s| format!("ended: {s}")), last.join("\n"))
     }
 
     /// Memory that is really in use, in bytes.
@@ -74,6 +90,12 @@ impl Victim {
     pub(crate) async fn counted(&self, names: &[&str]) -> f64 {
         let metrics = self.metrics().await;
         names.iter().map(|&name| metrics.get(name).copied().unwrap_or(0.0)).sum()
+    }
+
+    /// The sum of a metric over all its labels.
+    pub(crate) async fn counted_in_all(&self, name: &str) -> f64 {
+        let metrics = self.metrics().await;
+        metrics.iter().filter(|(sample, _)| sample.split('{').next() == Some(name)).map(|(_, value)| value).sum()
     }
 
     /// Waits until some metrics together have reached a value, and returns it.
