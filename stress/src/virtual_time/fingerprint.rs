@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// Notes in one virtual instant, beyond which somebody spins: time cannot pass while they keep each other busy.
-const NOTES_PER_INSTANT_MAX: u64 = 20_000_000;
+const NOTES_PER_INSTANT_MAX: u64 = 2_000_000;
 
 /// Where something was noted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
