@@ -44,7 +44,10 @@ fn of_server(bug: Server) -> Sign {
             &[Cascade, Loss, FalseRecovery],
             "what is published between the two is in neither; the watch over positions ends the subscription for it",
         ),
-        Server::NoDeduplication => sign(&[Duplicate, FalseRecovery], "a peer on the wire gets a publication twice"),
+        Server::NoDeduplication => sign(
+            &[Duplicate, FalseRecovery, Regression],
+            "a peer on the wire gets a publication twice; one that has just begun, what lies before its beginning",
+        ),
         Server::LagSwallowed => sign(&[Loss, FalseRecovery], "what came while the answer was late is missing"),
         Server::TrimmedYetRecovered => sign(&[FalseRecovery, Stuck], "the batch does not begin where it was asked to"),
         Server::EpochKeptOverRestart => sign(
