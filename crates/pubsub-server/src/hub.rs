@@ -4,15 +4,13 @@
 //! publication against a subscription: both put their message into the shards' inboxes under it, so every
 //! shard sees them in one order. Lock order: engine's stream, then the hub's entry, then an inbox.
 
-mod room;
+pub(crate) mod room;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use ahash::RandomState;
-use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
 use pubsub_protocol::push::PushBody;
 use pubsub_protocol::reply::Reply;
 use pubsub_protocol::{Format, Publication, Push};
@@ -23,6 +21,7 @@ use crate::engine::{Feed, PresenceEvent};
 use crate::outbox::Frame;
 use crate::shard::control::{Census, Control};
 use crate::shard::inbox::{Delivery, Inbox, Marker, ShardMessage};
+use crate::sync::{DashMap, Entry};
 use crate::transport::frame::encode_reply;
 use room::Room;
 

@@ -4,4 +4,6 @@
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 
 pub(crate) use atomic_waker::AtomicWaker;
+pub(crate) use dashmap::DashMap;
+pub(crate) use dashmap::mapref::entry::Entry;
 pub(crate) use parking_lot::Mutex;

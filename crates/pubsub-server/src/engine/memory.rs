@@ -9,9 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ahash::RandomState;
-use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
-use parking_lot::Mutex;
 use pubsub_protocol::reply::PresenceStatsResult;
 use pubsub_protocol::{ClientInfo, Publication, StreamPosition};
 use rand::{Rng, RngExt, SeedableRng};
@@ -21,6 +18,7 @@ use tokio::time::Instant;
 use super::{Answer, Engine, Feed, PresenceEvent, PublishOptions, Published};
 use crate::planted::{self, Bug};
 use crate::stream::{HistoryPage, HistoryQuery, Retention, Stream};
+use crate::sync::{DashMap, Entry, Mutex};
 
 /// How long the result of a publish with an idempotency key is remembered.
 pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(5 * 60);

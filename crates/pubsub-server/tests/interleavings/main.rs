@@ -1,138 +1,75 @@
 //! What threads meet at, run by a model checker through every order in which they can get there.
 //!
 //! These are the server's own files, compiled once more over [`sync`]: what the checker brings instead of the
-//! operating system's locks and the processor's memory. A wake-up that is lost shows as a deadlock.
+//! operating system's locks and the processor's memory. A wake-up that is lost shows as a deadlock. What of the server
+//! would draw in all the rest has a twin here; unit tests that stand in the files run once more with them.
+//!
+//! - [`wakes`]: shards that sleep, publishers that wait for room
+//! - [`delivery`]: inbox and outbox, and a peer that reads
+//! - [`order`]: hub, engine and node: publish against subscribe
 
-#![allow(dead_code, unreachable_pub, unused_qualifications, reason = "the files belong to the server")]
+#![allow(clippy::unwrap_used, reason = "clippy takes the rig of a test for something else than a test")]
 
-/// The checker's twin of `src/sync.rs`.
-mod sync {
-    use std::task::Waker;
+mod delivery;
+mod order;
+mod sync;
+mod wakes;
 
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+/// The server's own files.
+#[path = "../../src"]
+#[allow(dead_code, unreachable_pub, unused_qualifications, missing_docs, reason = "the files belong to the server")]
+mod server {
+    pub(crate) mod clock;
+    pub(crate) mod engine;
+    pub(crate) mod hub;
+    pub(crate) mod node;
+    pub(crate) mod outbox;
+    pub(crate) mod planted;
+    pub(crate) mod recovery;
+    pub(crate) mod stream;
+    pub(crate) mod users;
 
-    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+    pub(crate) mod session {
+        pub(crate) mod id;
+        pub(crate) mod operation;
 
-    impl<T: Default> Default for Mutex<T> {
-        fn default() -> Self {
-            Self(loom::sync::Mutex::new(T::default()))
-        }
-    }
-
-    impl<T> Mutex<T> {
-        pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
-            self.0.lock().expect("no model panics under a lock")
-        }
-    }
-
-    #[derive(Default)]
-    pub(crate) struct AtomicWaker(loom::future::AtomicWaker);
-
-    impl AtomicWaker {
-        pub(crate) fn register(&self, waker: &Waker) {
-            self.0.register_by_ref(waker);
-        }
-
-        pub(crate) fn wake(&self) {
-            self.0.wake();
-        }
-    }
-}
-
-/// As much of the hub as a message of an inbox needs.
-mod hub {
-    #[derive(Clone, Debug)]
-    pub struct Encoded(pub usize);
-
-    impl Encoded {
-        pub fn bytes(&self) -> usize {
-            self.0
-        }
-    }
-}
-
-mod shard {
-    pub mod control {
-        pub enum Control {}
-    }
-}
-
-#[path = "../../src/shard/inbox.rs"]
-mod inbox;
-#[path = "../../src/hub/room.rs"]
-mod room;
-#[path = "../../src/shard/wake.rs"]
-mod wake;
-
-use std::collections::VecDeque;
-use std::future::poll_fn;
-use std::sync::Arc;
-use std::task::{Poll, Wake as _};
-
-use loom::future::block_on;
-use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use loom::thread;
-
-use hub::Encoded;
-use inbox::{Delivery, Inbox, ShardMessage};
-use room::Room;
-use wake::{ConnectionWaker, Ready};
-
-/// Two threads each change something and wake a connection; the shard sleeps in between. What was changed before a wake
-/// is seen by the visit that comes of it.
-#[test]
-fn a_shard_never_sleeps_through_a_wake_of_a_connection() {
-    bounded(|| {
-        let ready = Arc::new(Ready::default());
-        let changed: Arc<[AtomicBool; 2]> = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
-        let wakers = [ConnectionWaker::new(ready.clone(), 0), ConnectionWaker::new(ready.clone(), 1)];
-        for slot in 0..2 {
-            let (waker, changed) = (wakers[slot].clone(), changed.clone());
-            thread::spawn(move || {
-                changed[slot].store(true, Ordering::Relaxed);
-                waker.wake_by_ref();
-            });
-        }
-        let (mut runnable, mut seen) = (VecDeque::new(), [false; 2]);
-        block_on(poll_fn(|cx| {
-            ready.register(cx.waker());
-            ready.take(&mut runnable);
-            for slot in runnable.drain(..) {
-                let slot = slot as usize;
-                wakers[slot].polling();
-                seen[slot] |= changed[slot].load(Ordering::Relaxed);
+        /// As much of the configuration as a node looks at.
+        pub(crate) mod rules {
+            pub struct Rules {
+                pub client: Client,
             }
-            if seen == [true; 2] { Poll::Ready(()) } else { Poll::Pending }
-        }));
-    });
+
+            pub struct Client {
+                pub subscribe_to_user_personal_channel: Personal,
+            }
+
+            pub struct Personal;
+
+            impl Personal {
+                pub fn is_single_connection(&self) -> bool {
+                    false
+                }
+            }
+        }
+
+        /// Nothing is asked of connections in a model.
+        pub(crate) mod control {
+            pub enum Action {}
+        }
+    }
+
+    pub(crate) mod shard {
+        pub(crate) mod control;
+        pub(crate) mod inbox;
+        pub(crate) mod wake;
+    }
+
+    pub(crate) mod transport {
+        pub(crate) mod frame;
+    }
 }
 
-/// One connection that is woken twice, the second time perhaps while it is visited for the first.
-#[test]
-fn a_wake_during_a_visit_makes_another_visit() {
-    loom::model(|| {
-        let ready = Arc::new(Ready::default());
-        let changes = Arc::new(AtomicUsize::new(0));
-        let waker = ConnectionWaker::new(ready.clone(), 0);
-        let (theirs, counted) = (waker.clone(), changes.clone());
-        thread::spawn(move || {
-            for _ in 0..2 {
-                counted.fetch_add(1, Ordering::Relaxed);
-                theirs.wake_by_ref();
-            }
-        });
-        let (mut runnable, mut seen) = (VecDeque::new(), 0);
-        block_on(poll_fn(|cx| {
-            ready.register(cx.waker());
-            ready.take(&mut runnable);
-            for _ in runnable.drain(..) {
-                waker.polling();
-                seen = changes.load(Ordering::Relaxed);
-            }
-            if seen == 2 { Poll::Ready(()) } else { Poll::Pending }
-        }));
-    });
-}
+use server::{clock, engine, hub, node, outbox, planted, recovery, session, shard, stream, transport, users};
 
 /// For three threads and more: every schedule in which at most twice a thread is interrupted where nothing makes it wait.
 /// Unbounded these take hours; mistakes of this kind show with one or two.
@@ -140,97 +77,4 @@ fn bounded(check: impl Fn() + Send + Sync + 'static) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(2);
     model.check(check);
-}
-
-fn publication(offset: u64) -> ShardMessage {
-    ShardMessage::Publication(Delivery { channel: "c".into(), offset, epoch: 0, push: Encoded(10) })
-}
-
-fn offset(message: &ShardMessage) -> u64 {
-    match message {
-        ShardMessage::Publication(delivery) => delivery.offset,
-        _ => unreachable!("nothing else was put in"),
-    }
-}
-
-/// Two publishers and a shard that takes one message at a time: all arrive, each publisher's in its order, and the
-/// measures are exact in the end.
-#[test]
-fn an_inbox_loses_nothing_and_keeps_the_order_of_each_who_puts_in() {
-    bounded(|| {
-        let inbox = Arc::new(Inbox::default());
-        let theirs = inbox.clone();
-        thread::spawn(move || {
-            theirs.push(publication(11));
-            theirs.push(publication(12));
-        });
-        let theirs = inbox.clone();
-        thread::spawn(move || theirs.push(publication(21)));
-        let mut taken = Vec::new();
-        block_on(poll_fn(|cx| {
-            inbox.register(cx.waker());
-            let mut messages = Vec::new();
-            inbox.take(1, usize::MAX, &mut messages);
-            taken.extend(messages.iter().map(offset));
-            if taken.len() == 3 {
-                return Poll::Ready(());
-            }
-            // As the shard does: who leaves something comes back by itself.
-            if !inbox.is_empty() {
-                cx.waker().wake_by_ref();
-            }
-            Poll::Pending
-        }));
-        assert!(taken.iter().position(|&n| n == 11) < taken.iter().position(|&n| n == 12), "{taken:?}");
-        assert!(taken.contains(&21) && inbox.is_empty() && inbox.has_room());
-    });
-}
-
-/// A publisher that finds no room, while a shard makes some.
-#[test]
-fn nobody_waits_for_room_that_is_there() {
-    loom::model(|| {
-        let full = Arc::new(AtomicBool::new(true));
-        let room = Arc::new(Room::default());
-        let (their_full, theirs) = (full.clone(), room.clone());
-        thread::spawn(move || {
-            their_full.store(false, Ordering::Release);
-            theirs.made(|| !their_full.load(Ordering::Acquire));
-        });
-        block_on(poll_fn(|cx| room.poll(cx, || !full.load(Ordering::Acquire))));
-    });
-}
-
-/// Two shards of which each was behind: whichever catches up last wakes who waits.
-#[test]
-fn the_last_shard_that_makes_room_wakes_who_waits() {
-    bounded(|| {
-        let behind: Arc<[AtomicBool; 2]> = Arc::new([AtomicBool::new(true), AtomicBool::new(true)]);
-        let room = Arc::new(Room::default());
-        for shard in 0..2 {
-            let (behind, room) = (behind.clone(), room.clone());
-            thread::spawn(move || {
-                behind[shard].store(false, Ordering::Release);
-                room.made(|| !behind.iter().any(|behind| behind.load(Ordering::Acquire)));
-            });
-        }
-        block_on(poll_fn(|cx| room.poll(cx, || !behind.iter().any(|behind| behind.load(Ordering::Acquire)))));
-    });
-}
-
-/// Two who wait, and one shard.
-#[test]
-fn all_who_wait_are_woken() {
-    bounded(|| {
-        let full = Arc::new(AtomicBool::new(true));
-        let room = Arc::new(Room::default());
-        let (their_full, theirs) = (full.clone(), room.clone());
-        thread::spawn(move || {
-            their_full.store(false, Ordering::Release);
-            theirs.made(|| !their_full.load(Ordering::Acquire));
-        });
-        let (their_full, theirs) = (full.clone(), room.clone());
-        thread::spawn(move || block_on(poll_fn(|cx| theirs.poll(cx, || !their_full.load(Ordering::Acquire)))));
-        block_on(poll_fn(|cx| room.poll(cx, || !full.load(Ordering::Acquire))));
-    });
 }
