@@ -139,3 +139,82 @@ fn an_answer_that_was_on_its_way_when_the_memory_went_promises_nothing() {
     assert!(with(&[Event::Amnesia]).is_empty());
     assert_eq!(with(&[]), [(Class::AckedThenLost, Subject::Channel(channel))].into());
 }
+
+#[test]
+fn an_answer_owes_what_was_acknowledged_when_it_was_asked_for() {
+    use crate::ledger::{Place, Policy};
+
+    let policy = Policy { history_size: 10, history_ttl: Duration::from_secs(60), recovery_max: 10 };
+    let (at, channel, request) = (Duration::ZERO, 0, 7);
+    let id = |n| PublicationId { run: 1, publisher: 0, n };
+    let place = |offset| Place { epoch: 1, offset };
+    let with = |acknowledged_before: bool| {
+        let mut acknowledged =
+            vec![Event::Invoke { at, id: id(2) }, Event::Done { at, id: id(2), outcome: Outcome::Ok(Some(place(2))) }];
+        let mut asked = vec![Event::Request { request, channel: Some(channel) }];
+        let mut events = vec![
+            Event::Channel { channel, policy },
+            Event::Publisher { publisher: 0, channel },
+            Event::Invoke { at, id: id(1) },
+            Event::Done { at, id: id(1), outcome: Outcome::Ok(Some(place(1))) },
+        ];
+        if acknowledged_before {
+            events.append(&mut acknowledged);
+            events.append(&mut asked);
+        } else {
+            events.append(&mut asked);
+            events.append(&mut acknowledged);
+        }
+        let entries = vec![(1, Ok(id(1)))];
+        events.extend([
+            Event::History { at, channel, request: Some(request), top: place(1), entries },
+            Event::Completion { request },
+            Event::Census { at },
+        ]);
+        let found: naive::Verdicts = judged(&events).findings.keys().copied().collect();
+        assert_eq!(found, naive::judge(&events));
+        found
+    };
+    assert!(with(false).is_empty());
+    assert_eq!(with(true), [(Class::AckedThenLost, Subject::Channel(channel))].into());
+}
+
+#[test]
+fn only_what_nobody_knows_of_may_come_after_later_ones() {
+    use crate::ledger::Policy;
+
+    let policy = Policy { history_size: 0, history_ttl: Duration::from_secs(60), recovery_max: 0 };
+    let (at, channel, sub, generation) = (Duration::ZERO, 0, 0, 1);
+    let id = |n| PublicationId { run: 1, publisher: 0, n };
+    let push = |n| Event::Push { at, sub, generation, channel, epoch: None, offset: 0, content: Ok(id(n)) };
+    let with = |first: Outcome| {
+        let events = [
+            Event::Channel { channel, policy },
+            Event::Publisher { publisher: 0, channel },
+            Event::Subscription { sub, channel, bystander: false },
+            Event::Ask { at, sub, generation, from: None },
+            Event::Reply {
+                at,
+                sub,
+                generation,
+                recovered: false,
+                was_recovering: false,
+                place: None,
+                batch: Vec::new(),
+                batch_follows: false,
+            },
+            Event::Invoke { at, id: id(1) },
+            Event::Done { at, id: id(1), outcome: first },
+            Event::Invoke { at, id: id(2) },
+            Event::Done { at, id: id(2), outcome: Outcome::Ok(None) },
+            push(2),
+            push(1),
+            Event::Census { at },
+        ];
+        let found: naive::Verdicts = judged(&events).findings.keys().copied().collect();
+        assert_eq!(found, naive::judge(&events));
+        found
+    };
+    assert!(with(Outcome::Unknown).is_empty());
+    assert_eq!(with(Outcome::Ok(None)), [(Class::Reorder, Subject::Subscription(sub))].into());
+}
