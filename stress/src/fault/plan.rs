@@ -127,11 +127,11 @@ impl Default for Topology {
 }
 
 impl Topology {
-    /// The channels that `connection` subscribes to: each goes on where the one before has ended.
+    /// The channels that `connection` subscribes to. Neighbours share some, unless there are enough for all.
     pub fn channels_of(&self, connection: u64) -> impl Iterator<Item = u64> + use<> {
         let channels = self.channels.max(1);
-        let each = self.subscriptions_each.min(channels);
-        (0..each).map(move |i| (connection * each + i) % channels)
+        let stride = (channels / self.connections.max(1)).max(1);
+        (0..self.subscriptions_each.min(channels)).map(move |i| (connection * stride + i) % channels)
     }
 }
 
