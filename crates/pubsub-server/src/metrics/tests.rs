@@ -83,7 +83,7 @@ fn counts_of_all_shards_are_added_up() {
         BTreeMap::from([(("publish", 200), 2), (("publish", 401), 1), (("unknown", 404), 1), (("info", OTHER), 1)])
     );
     let refused: Vec<_> = Refused::ALL.iter().map(|reason| stats.connections_refused[reason.label()]).collect();
-    assert_eq!(refused, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(refused, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
 }
 
 #[test]
@@ -217,11 +217,12 @@ fn the_text_tells_what_the_snapshot_tells() {
         ("pubsub_connections_refused_total{reason=\"rate\"}", 2.0),
         ("pubsub_connections_refused_total{reason=\"handshake_timeout\"}", 3.0),
         ("pubsub_connections_refused_total{reason=\"bad_request\"}", 4.0),
-        ("pubsub_connections_refused_total{reason=\"tls\"}", 5.0),
-        ("pubsub_connections_refused_total{reason=\"bad_upgrade\"}", 6.0),
-        ("pubsub_connections_refused_total{reason=\"origin\"}", 7.0),
-        ("pubsub_connections_refused_total{reason=\"descriptors\"}", 8.0),
-        ("pubsub_connections_refused_total{reason=\"draining\"}", 9.0),
+        ("pubsub_connections_refused_total{reason=\"unread\"}", 5.0),
+        ("pubsub_connections_refused_total{reason=\"tls\"}", 6.0),
+        ("pubsub_connections_refused_total{reason=\"bad_upgrade\"}", 7.0),
+        ("pubsub_connections_refused_total{reason=\"origin\"}", 8.0),
+        ("pubsub_connections_refused_total{reason=\"descriptors\"}", 9.0),
+        ("pubsub_connections_refused_total{reason=\"draining\"}", 10.0),
         ("pubsub_disconnects_total{code=\"3008\"}", 2.0),
         ("pubsub_slow_consumers_total", 2.0),
         ("pubsub_subscriptions", 15_015.0),
