@@ -83,7 +83,7 @@ async fn more_commands_than_allowed(size: Size) {
         name: "more commands than allowed",
         answer: "error 111",
         // Above the pace of the healthy publisher, 200 a second, by enough to make up for a standstill of ten seconds.
-        settings: &["client.command_rate_limit=400", "client.command_rate_burst=2000"],
+        settings: &["client.command_rate_limit=400", "client.command_rate_burst=2000", "client.pong_timeout=20s"],
         bytes_each: 64 << 10,
         counted: &["pubsub_reply_errors_total{method=\"history\",code=\"111\"}"],
     };
