@@ -33,8 +33,8 @@ const SUBSCRIPTIONS_EACH: u64 = 10;
 /// recovers, and who stays away for longer is told that it could not.
 const HISTORY_TTL: Duration = Duration::from_secs(90);
 const HISTORY_SIZE: u64 = 10;
-/// By then every channel has had several publications.
-const WARM_UP: Duration = Duration::from_secs(1200);
+/// By then each kind of fault has struck once, and whatever keeps room for the largest burst it has seen has seen it.
+const WARM_UP: Duration = Duration::from_secs(7 * 3600);
 const SAMPLE_EVERY: Duration = Duration::from_secs(300);
 /// Growth of live bytes over the day that would still be no leak: what a level series of this length shows by accident.
 const GROWTH_MAX_PERCENT: f64 = 1.0;
