@@ -83,7 +83,6 @@ impl Day {
             history_size: HISTORY_SIZE,
             history_ttl: HISTORY_TTL,
             sessions: if self.payload_only { quiet } else { busy },
-            ..Topology::default()
         };
         let workload = Workload { publishers: channels, publications, rate, payload_bytes: 128 };
         let faults = if self.payload_only { Vec::new() } else { faults() };
