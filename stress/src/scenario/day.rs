@@ -60,8 +60,10 @@ impl Day {
 
     fn plan(&self, context: &Context) -> Plan {
         let subscriptions = context.scaled(10_000, 20);
-        let connections = (subscriptions / SUBSCRIPTIONS_EACH).max(2);
-        let channels = connections * SUBSCRIPTIONS_EACH;
+        // Of a few members a fault for a tenth of them would mean nobody.
+        let connections = (subscriptions / SUBSCRIPTIONS_EACH).max(20).min(subscriptions);
+        let subscriptions_each = subscriptions / connections;
+        let channels = connections * subscriptions_each;
         // The day stays a day: a smaller one has fewer members, and fewer publications a second.
         let share = channels as f64 / 10_000.0;
         let rate = RATE * share;
@@ -79,7 +81,7 @@ impl Day {
         let topology = Topology {
             connections,
             channels,
-            subscriptions_each: SUBSCRIPTIONS_EACH,
+            subscriptions_each,
             history_size: HISTORY_SIZE,
             history_ttl: HISTORY_TTL,
             sessions: if self.payload_only { quiet } else { busy },
