@@ -27,6 +27,7 @@ pub(super) enum Waiting {
 pub(super) type Queue = VecDeque<Waiting>;
 
 impl<S: Socket> Shard<S> {
+    /// Has the node do something for a session.
     pub(super) fn start(&mut self, slot: u32, connection: &mut Connection<S>, operation: Operation) {
         let mut work = self.desk.node.run(operation, self.place(slot));
         // Nothing of the connection's is woken for what is done at once.
