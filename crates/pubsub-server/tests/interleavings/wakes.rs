@@ -104,17 +104,23 @@ fn an_inbox_loses_nothing_and_keeps_the_order_of_each_who_puts_in() {
     });
 }
 
+/// No room, and a shard that is about to make some.
+fn while_a_shard_makes_room() -> (Arc<AtomicBool>, Arc<Room>) {
+    let full = Arc::new(AtomicBool::new(true));
+    let room = Arc::new(Room::default());
+    let (their_full, theirs) = (full.clone(), room.clone());
+    thread::spawn(move || {
+        their_full.store(false, Ordering::Release);
+        theirs.made(|| !their_full.load(Ordering::Acquire));
+    });
+    (full, room)
+}
+
 /// A publisher that finds no room, while a shard makes some.
 #[test]
 fn nobody_waits_for_room_that_is_there() {
     loom::model(|| {
-        let full = Arc::new(AtomicBool::new(true));
-        let room = Arc::new(Room::default());
-        let (their_full, theirs) = (full.clone(), room.clone());
-        thread::spawn(move || {
-            their_full.store(false, Ordering::Release);
-            theirs.made(|| !their_full.load(Ordering::Acquire));
-        });
+        let (full, room) = while_a_shard_makes_room();
         block_on(poll_fn(|cx| room.poll(cx, || !full.load(Ordering::Acquire))));
     });
 }
@@ -140,13 +146,7 @@ fn the_last_shard_that_makes_room_wakes_who_waits() {
 #[test]
 fn all_who_wait_are_woken() {
     bounded(|| {
-        let full = Arc::new(AtomicBool::new(true));
-        let room = Arc::new(Room::default());
-        let (their_full, theirs) = (full.clone(), room.clone());
-        thread::spawn(move || {
-            their_full.store(false, Ordering::Release);
-            theirs.made(|| !their_full.load(Ordering::Acquire));
-        });
+        let (full, room) = while_a_shard_makes_room();
         let (their_full, theirs) = (full.clone(), room.clone());
         thread::spawn(move || block_on(poll_fn(|cx| theirs.poll(cx, || !their_full.load(Ordering::Acquire)))));
         block_on(poll_fn(|cx| room.poll(cx, || !full.load(Ordering::Acquire))));
