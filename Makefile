@@ -6,6 +6,8 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 SERVER := $(TARGET)/debug/pubsub-server
 JS := tests/sdk/js
 PY := tests/sdk/python
+# Compiled into what writes reports: they are of this commit, whatever is committed until they are written.
+COMMIT = PUBSUB_COMMIT=$$(git describe --always --dirty --abbrev=10 2>/dev/null)
 
 .DEFAULT_GOAL := help
 .PHONY: help build run test test-rust test-sdk stress stress-extreme bugs lint fmt doc fuzz deny hostile clean bench bench-peers microbench instructions
@@ -45,11 +47,11 @@ $(PY)/.venv/.installed: $(PY)/requirements.txt
 	@touch $@
 
 stress: ## Two minutes of the stress lab: every scenario, small; ARGS="--seed 7" and the like are passed on
-	$(CARGO) build --release -p pubsub-server -p stress
+	$(COMMIT) $(CARGO) build --release -p pubsub-server -p stress
 	$(TARGET)/release/stress run --all --scale 0.02 --out $(TARGET)/stress $(ARGS)
 
 stress-extreme: ## Every scenario at full size: 15 minutes, and then two days in virtual time; writes stress_results.md and failure_modes.md
-	$(CARGO) build --release -p pubsub-server -p stress
+	$(COMMIT) $(CARGO) build --release -p pubsub-server -p stress
 	@rm -rf $(TARGET)/stress-extreme
 	@# The pages are written also when something is broken, and then above all.
 	@$(TARGET)/release/stress run --all --out $(TARGET)/stress-extreme $(ARGS); verdict=$$?; \
@@ -59,11 +61,11 @@ stress-extreme: ## Every scenario at full size: 15 minutes, and then two days in
 
 # In a folder of its own: a binary with bugs in it must never be taken for another.
 bugs: ## Plant bugs in server and client, one at a time: the oracle has to find each, and nothing without one (docs/oracle.md)
-	$(CARGO) build --release -p stress --bin stress --features planted-bugs --target-dir $(TARGET)/planted
+	$(COMMIT) $(CARGO) build --release -p stress --bin stress --features planted-bugs --target-dir $(TARGET)/planted
 	$(TARGET)/planted/release/stress bugs --out $(or $(BUGS_OUT),$(TARGET)/bugs) $(ARGS)
 
 # One after the other: built together, the server would get the features of the libraries that only the lab needs.
-BUILD_BENCH = $(CARGO) build --release -p pubsub-server && $(CARGO) build --release -p stress --bin bench
+BUILD_BENCH = $(CARGO) build --release -p pubsub-server && $(COMMIT) $(CARGO) build --release -p stress --bin bench
 
 bench: ## Measure what a connection and a delivery cost, beside a floor, and how that grows; writes docs/benchmarks.md
 	$(BUILD_BENCH)

@@ -55,7 +55,7 @@ impl RunOptions {
             writable(out)?;
         }
         let unfinished = Unfinished::default();
-        Ok(Context { seed, scale, server, target, out, quiet: false, commit: commit(), unfinished })
+        Ok(Context { seed, scale, server, target, out, quiet: false, commit: crate::commit::commit(), unfinished })
     }
 }
 
@@ -180,17 +180,6 @@ pub fn report(directory: &Path, pages: &Pages) -> anyhow::Result<Verdict> {
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
-}
-
-/// The commit of the source we were built from, while it is still where it was and git tells.
-fn commit() -> String {
-    // Looking must not lock: somebody may be committing at this moment.
-    let git = std::process::Command::new("git")
-        .env("GIT_OPTIONAL_LOCKS", "0")
-        .args(["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty", "--abbrev=10"])
-        .output();
-    let told = git.ok().filter(|output| output.status.success());
-    told.map_or_else(|| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 fn say(line: &str) {

@@ -10,12 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, StreamExt};
-use pubsub_client::{
-    CentrifugeHandler, CircuitBreaker, Client, ClientConfig, Payload, PublishError, SubscribeOptions, Subscription,
-    TokenSource,
-};
+use pubsub_client::{CentrifugeHandler, Client, ClientConfig, SubscribeOptions, Subscription};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -23,185 +20,31 @@ use tokio::time::Instant;
 use crate::budget::Budget;
 use crate::fault::{Faults, Plan};
 use crate::histogram::Latencies;
-use crate::ledger::{Content, Event, Ledger, Outcome, Place, Policy};
-use crate::payload::{Header, PublicationId, Verified};
-use crate::timeline::{Moment, Sampler, Timeline};
+use crate::ledger::{Event, Ledger, Policy};
+use crate::payload::PublicationId;
+use crate::timeline::Timeline;
 use crate::virtual_time::network::Network;
 
 pub mod coming;
+mod common;
 pub mod connector;
+mod options;
+mod publishing;
 mod recorder;
 mod subscriber;
 mod wire;
 
+pub(crate) use common::Common;
 use connector::{FaultyConnector, MemoryConnector};
+pub use options::{Credentials, FleetOptions};
+pub use publishing::Offered;
 pub use recorder::Recorder;
 
 /// Publishers have connections of their own, numbered from here, so that faults on subscribers leave them alone.
 pub const PUBLISHER_CONNECTIONS: u64 = 1 << 32;
 
-/// How late the last publication may be before the rate counts as not offered.
-const LAST_LATE_MAX: Duration = Duration::from_millis(50);
-
 /// Subscriptions that begin later than their member are numbered from here.
 const LATE_SUBSCRIPTIONS: u32 = 1 << 30;
-
-/// How members behave.
-#[derive(Clone, Debug)]
-pub struct FleetOptions {
-    /// How long an answer may take.
-    pub request_timeout: Duration,
-    /// How long one attempt to connect may take.
-    pub connect_timeout: Duration,
-    /// Ceiling of the first reconnect delay.
-    pub reconnect_initial_delay: Duration,
-    /// Ceiling of every reconnect delay.
-    pub reconnect_max_delay: Duration,
-    /// A circuit breaker that all members share. Publishers have none: they are in another network.
-    pub breaker: Option<CircuitBreaker>,
-    /// The kernel's receive buffer of members, where a scenario is about readers that stall.
-    pub receive_buffer_bytes: Option<u32>,
-    /// Only members below this number have it.
-    pub receive_buffer_below: u64,
-    /// The longest message a member takes.
-    pub message_bytes_max: usize,
-    /// How much later than expected the server's ping may be before a member gives its connection up.
-    pub pong_timeout: Duration,
-    /// Members come back from another address than the one they had.
-    pub roams: bool,
-    /// What members show when they connect.
-    pub credentials: Option<Credentials>,
-}
-
-/// Where the token of each connection comes from.
-#[derive(Clone)]
-pub struct Credentials(Arc<dyn Fn(u64) -> TokenSource + Send + Sync>);
-
-impl Credentials {
-    /// Asks `source`, once for each connection.
-    pub fn new(source: impl Fn(u64) -> TokenSource + Send + Sync + 'static) -> Self {
-        Self(Arc::new(source))
-    }
-}
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Credentials(..)")
-    }
-}
-
-impl Default for FleetOptions {
-    fn default() -> Self {
-        Self {
-            request_timeout: Duration::from_secs(10),
-            connect_timeout: Duration::from_secs(10),
-            reconnect_initial_delay: Duration::from_millis(200),
-            reconnect_max_delay: Duration::from_secs(2),
-            breaker: None,
-            receive_buffer_bytes: None,
-            receive_buffer_below: PUBLISHER_CONNECTIONS,
-            message_bytes_max: 4 << 20,
-            credentials: None,
-            pong_timeout: Duration::from_secs(10),
-            roams: false,
-        }
-    }
-}
-
-/// What all members share.
-#[derive(Debug)]
-pub(crate) struct Common {
-    pub(crate) plan: Plan,
-    pub(crate) ledger: Mutex<Ledger>,
-    /// Of deliveries to members that some fault means, and to bystanders.
-    pub(crate) latencies: [Mutex<Latencies>; 2],
-    /// Until a subscription was in force again: since it broke, and since the fault was healed.
-    pub(crate) recoveries: Mutex<Latencies>,
-    /// When the fault was healed, once it is.
-    pub(crate) healed: Mutex<Duration>,
-    /// Breaks of continuity, by the code that members saw.
-    pub(crate) breaks: Mutex<BTreeMap<u32, Breaks>>,
-    pub(crate) verified: Mutex<Verified>,
-    pub(crate) began: Instant,
-    /// The last publication of each channel, once it is known.
-    pub(crate) sentinels: OnceLock<BTreeMap<u32, PublicationId>>,
-    pub(crate) delivered: AtomicU64,
-    pub(crate) reached: AtomicU64,
-    pub(crate) live: AtomicU64,
-    pub(crate) changed: Notify,
-    sampler: Mutex<Sampler>,
-}
-
-impl Common {
-    pub(crate) fn now(&self) -> Duration {
-        self.began.elapsed()
-    }
-
-    /// Takes a sample, and says when to take the next.
-    fn look(&self) -> Duration {
-        let (at, delivered, live) = (self.now(), self.delivered.load(Relaxed), self.live.load(Relaxed));
-        let mut sampler = lock(&self.sampler);
-        sampler.push(Moment { at: at.as_secs_f64(), delivered, live });
-        sampler.every()
-    }
-
-    /// Looks at itself for as long as it is there.
-    async fn sample(common: std::sync::Weak<Self>) {
-        while let Some(common) = common.upgrade() {
-            let every = common.look();
-            drop(common);
-            tokio::time::sleep(every).await;
-        }
-    }
-
-    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The last publication of a channel, once it is known.
-    pub(crate) fn sentinel(&self, channel: u32) -> Option<PublicationId> {
-        self.sentinels.get()?.get(&channel).copied()
-    }
-
-    /// Whose payload this is.
-    pub(crate) fn content(&self, payload: &[u8]) -> Content {
-        Header::verify(self.plan.seed, payload).map(|header| header.id)
-    }
-
-    /// The history of a channel, as `request` was told it, or somebody without a network in between.
-    pub(crate) fn record_history(
-        &self,
-        request: Option<u64>,
-        channel: u32,
-        top: (&str, u64),
-        entries: Vec<(u64, Content)>,
-    ) {
-        let at = self.now();
-        let mut ledger = self.ledger();
-        let top = Place { epoch: ledger.epoch(top.0), offset: top.1 };
-        // A history as long as the server's bound on an answer begins at its oldest and may end before its top.
-        let cut = entries.last().is_some_and(|&(offset, _)| offset < top.offset);
-        if !cut {
-            ledger.record(Event::History { at, channel, request, top, entries });
-        }
-    }
-
-    /// Waits until `done`, at most `limit`. Whether it came to be.
-    pub(crate) async fn wait_for(&self, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
-        let waiting = async {
-            loop {
-                let changed = self.changed.notified();
-                tokio::pin!(changed);
-                changed.as_mut().enable();
-                if done(self) {
-                    return;
-                }
-                changed.await;
-            }
-        };
-        tokio::time::timeout(limit, waiting).await.is_ok()
-    }
-}
 
 /// How connecting went.
 #[derive(Clone, Debug, Default)]
@@ -225,15 +68,6 @@ pub struct Breaks {
     pub first: Duration,
     /// And the last.
     pub last: Duration,
-}
-
-/// How publishing went.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Offered {
-    /// Publications begun.
-    pub publications: u64,
-    /// Planned duration by actual duration of beginning them: below 0.99 the load was not offered.
-    pub ratio: f64,
 }
 
 /// How members come to the server.
@@ -598,110 +432,6 @@ impl Fleet {
     fn read_late(&mut self, subscription: Subscription, sub: u32, channel: u32) {
         let reader = subscriber::Subscriber::new(Arc::clone(&self.common), sub, channel, false, Arc::default());
         self.readers.spawn(reader.run(subscription));
-    }
-
-    /// Connects the publishers, `connections` of them sharing the plan's publisher numbers. Those that gave up are replaced.
-    ///
-    /// # Errors
-    /// When one cannot connect within `limit`.
-    pub async fn connect_publishers(&mut self, connections: u64, limit: Duration) -> anyhow::Result<()> {
-        self.publishers.retain(|client| client.close_reason().is_none());
-        for n in 0..connections.max(1) {
-            let client = self.client(PUBLISHER_CONNECTIONS + n);
-            tokio::time::timeout(limit, client.ready()).await??;
-            self.publishers.push(client);
-        }
-        Ok(())
-    }
-
-    /// Publishes `publications`, in turn by the plan's publishers, at `rate` per second altogether (0: one after the other,
-    /// `window` of them unanswered), and waits for all answers.
-    pub async fn publish(&mut self, publications: u64, rate: f64, window: usize, progress: impl Fn(u64)) -> Offered {
-        let planned = if rate > 0.0 { Duration::from_secs_f64(publications as f64 / rate) } else { Duration::ZERO };
-        let began = Instant::now();
-        let mut waiting = FuturesUnordered::new();
-        let bound = if rate > 0.0 { 32_768 } else { window.max(1) };
-        for n in 0..publications {
-            if rate > 0.0 {
-                let due = began + Duration::from_secs_f64(n as f64 / rate);
-                // Answers are taken while waiting, so that they are noted when they come.
-                loop {
-                    tokio::select! {
-                        biased;
-                        () = tokio::time::sleep_until(due) => break,
-                        Some(()) = waiting.next(), if !waiting.is_empty() => {},
-                    }
-                }
-            }
-            while waiting.len() >= bound {
-                let _answered: Option<()> = waiting.next().await;
-            }
-            let due = if rate > 0.0 { began + Duration::from_secs_f64(n as f64 / rate) } else { Instant::now() };
-            let publisher = n % self.numbers.len() as u64;
-            let due = due.saturating_duration_since(self.common.began);
-            if let Some(publishing) = self.begin_publish(publisher, due, false).1 {
-                waiting.push(publishing);
-            }
-            progress(n);
-        }
-        let took = began.elapsed();
-        while waiting.next().await.is_some() {}
-        // A hiccup before the last one is no lack of rate; a generator that cannot keep up falls behind further and further.
-        let took = took.saturating_sub(LAST_LATE_MAX).max(planned);
-        let ratio = if rate > 0.0 { planned.as_secs_f64() / took.as_secs_f64().max(1e-9) } else { 1.0 };
-        Offered { publications, ratio }
-    }
-
-    /// The next publication of a publisher, begun by the ledger: its channel and its payload. For those who send it by
-    /// another way than the fleet's publishers, and say so with [`publication_done`](Self::publication_done).
-    pub fn next_publication(&mut self, publisher: u64, due: Duration) -> (PublicationId, String, String) {
-        let at = usize::try_from(publisher).unwrap_or(0);
-        let plan = &self.common.plan;
-        let id = PublicationId { run: run_number(plan), publisher: number(publisher), n: self.numbers[at] };
-        self.numbers[at] += 1;
-        let sent = self.common.now();
-        let payload = Header::encode(plan.seed, id, due, sent, self.payload_bytes);
-        let channel = channel_name(publisher % plan.topology.channels.max(1));
-        self.ledger().record(Event::Invoke { at: sent, id });
-        (id, channel, payload)
-    }
-
-    /// What came of it.
-    pub fn publication_done(&self, id: PublicationId, outcome: Outcome) {
-        self.ledger().record(Event::Done { at: self.now(), id, outcome });
-    }
-
-    /// Begins one publish: it is on its way when this returns, and the future waits for its answer. With a key it is sent
-    /// again if its answer is lost.
-    pub(crate) fn begin_publish(
-        &mut self,
-        publisher: u64,
-        due: Duration,
-        keyed: bool,
-    ) -> (PublicationId, Option<futures_util::future::BoxFuture<'static, ()>>) {
-        let at = usize::try_from(publisher).unwrap_or(0);
-        let (id, channel, payload) = self.next_publication(publisher, due);
-        let client = self.publishers[at % self.publishers.len()].clone();
-        let common = Arc::clone(&self.common);
-        let mut publishing = async move {
-            let payload = Payload::from_bytes(payload.as_bytes());
-            let published = if keyed {
-                client.publish_idempotent(channel, payload, id.to_string()).await
-            } else {
-                client.publish_raw(channel, payload).await
-            };
-            let outcome = match published {
-                Ok(()) => Outcome::Ok(None),
-                Err(PublishError::OutcomeUnknown(_)) => Outcome::Unknown,
-                Err(_) => Outcome::Failed,
-            };
-            let at = common.now();
-            common.ledger().record(Event::Done { at, id, outcome });
-        }
-        .boxed();
-        // The first poll puts it into the client's queue: publications leave in the order of their numbers.
-        let done = (&mut publishing).now_or_never().is_some();
-        (id, (!done).then_some(publishing))
     }
 
     /// The quiet point: waits until all subscriptions are in force again, publishes the last publication of each

@@ -8,7 +8,7 @@
 //! - [`fault`]: what is done to streams and operations; plans of it, and what each fault counted
 //! - [`payload`]: what is published; [`ledger`]: what happened; [`oracle`]: the judgement over it
 //! - [`monitor`]: what a process uses, from outside; [`live_bytes`]: what ours has allocated; [`trend`]: whether it grows; [`histogram`]: latencies
-//! - [`timeline`]: how a run went; [`mod@machine`]: where it did
+//! - [`timeline`]: how a run went; [`mod@machine`]: where it did; [`mod@commit`]: with which source
 //! - [`threshold`], [`verdict`]: a number with its limit and source; held, broken or inconclusive
 //! - [`server`]: the server as a child; [`proxy`]: a hop before it; [`fleet`]: its clients; [`raw`]: a peer that hides nothing; [`budget`]: what the machine lets us have
 //! - [`virtual_time`]: the same in one thread, where waiting costs nothing; [`explore`]: many short runs of it
@@ -20,6 +20,7 @@ pub mod bench;
 pub mod budget;
 pub mod chance;
 pub mod cli;
+pub mod commit;
 pub mod explore;
 pub mod fault;
 pub mod fleet;

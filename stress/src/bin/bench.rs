@@ -1,12 +1,13 @@
 //! `make bench`: what a connection and a delivery cost.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use stress::bench::{self, floor, growth, naive, once, others, peer, report, workload};
 use stress::budget;
+use stress::commit::commit;
 
 /// Measures the server side by side with a floor and with peers, and writes a page about it.
 #[derive(Parser)]
@@ -153,12 +154,6 @@ fn peers(arguments: &Arguments, skipped: &mut Vec<&'static str>) -> anyhow::Resu
         skipped.extend(missing);
     }
     Ok(peers)
-}
-
-fn commit() -> String {
-    let output = Command::new("git").args(["describe", "--always", "--dirty"]).output();
-    let said = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
-    if said.is_empty() { "unknown".to_owned() } else { said }
 }
 
 fn machine() -> String {

@@ -24,7 +24,7 @@ pub fn bugs(
         let known: Vec<String> = Bug::all().map(Bug::name).collect();
         anyhow::bail!("there is no bug `{unknown}`; there are: {}", known.join(", "));
     }
-    let commit = super::commit();
+    let commit = crate::commit::commit();
     say(&format!("stress bugs: commit {commit}, at most {budget} seeds each from {from}, {control} without a bug"));
     let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let matrix = Chase { seed: from.0, budget, control, jobs, only }.run(commit, &told);

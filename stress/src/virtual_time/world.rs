@@ -4,9 +4,8 @@
 //! Phases as in every scenario: connect, load under faults, quiet point (everything healed), sentinels, census; then
 //! everybody leaves, what may run out runs out, and whatever a map still holds is a leak.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -14,7 +13,6 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use pubsub_client::Payload;
 use pubsub_server::api::Service;
-use pubsub_server::api::channels::OfChannel;
 use pubsub_server::api::publish::Publish;
 use tokio::time::Instant;
 
@@ -23,12 +21,20 @@ use super::fingerprint::{Fingerprint, Site};
 use super::network::Network;
 use super::node::{Holdings, Node};
 use crate::fault::plan::Plan;
-use crate::fault::{Aim, Fault, FaultCounts, FaultGuard, Faults, Kind};
-use crate::fleet::coming::{CLOSE_MAX, Question};
-use crate::fleet::{Breaks, Fleet, FleetOptions, Recorder, channel_name};
+use crate::fault::{Fault, FaultCounts, FaultGuard, Faults, Kind};
+use crate::fleet::coming::Question;
+use crate::fleet::{Breaks, Fleet, FleetOptions, Recorder};
 use crate::histogram::Latencies;
 use crate::ledger::{Event, Outcome as Published, Place};
 use crate::oracle::{Judgement, Law, Tally};
+
+mod bystanders;
+mod ending;
+mod watching;
+
+use bystanders::{bystanders, is_calm};
+use ending::leave;
+use watching::Watching;
 
 /// How long everybody may take to be there at first.
 const CONNECT_MAX: Duration = Duration::from_secs(60);
@@ -40,10 +46,6 @@ const HANG_AFTER: Duration = Duration::from_secs(24 * 3600);
 const OUTBOXES_EVERY: u64 = 8;
 /// What a publication's frame is longer than its payload at most, and any other frame.
 const FRAME_BYTES: usize = 512;
-/// How often it is looked whether the node has come to rest.
-const REST_INTERVAL: Duration = Duration::from_millis(10);
-/// Histories read at the census.
-const CENSUS_CHANNELS_MAX: u64 = 500;
 
 /// How to look at a run while it goes.
 #[derive(Default)]
@@ -98,40 +100,6 @@ pub struct Outcome {
     pub offered: (u64, u64),
     /// Bytes a direction of a stream held back at most.
     pub lane_peak: usize,
-}
-
-thread_local! {
-    static PANICS: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
-}
-
-/// Keeps what panics on this thread say, instead of printing it, while a run goes.
-struct Watching;
-
-impl Watching {
-    fn begin() -> Self {
-        static INSTALLED: Once = Once::new();
-        INSTALLED.call_once(|| {
-            let before = std::panic::take_hook();
-            std::panic::set_hook(Box::new(move |panic| {
-                let kept = PANICS.with_borrow_mut(|panics| panics.as_mut().map(|kept| kept.push(panic.to_string())));
-                if kept.is_none() {
-                    before(panic);
-                }
-            }));
-        });
-        PANICS.set(Some(Vec::new()));
-        Self
-    }
-
-    fn told(&self) -> Vec<String> {
-        PANICS.with_borrow(|panics| panics.clone().unwrap_or_default())
-    }
-}
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        PANICS.set(None);
-    }
 }
 
 /// Runs a plan to its end. Blocks the thread for as long as that takes to compute.
@@ -458,100 +426,6 @@ impl<'a> World<'a> {
             progress(at);
         }
     }
-
-    /// The quiet point, the sentinels, the census.
-    async fn rest(&mut self) {
-        let topology = &self.plan.topology;
-        let each = topology.subscriptions_each.min(topology.channels);
-        let wires = topology.sessions.wires;
-        let subscriptions = topology.connections * each + wires;
-        self.fleet.stay();
-        self.fleet.settle(self.bound(), subscriptions).await;
-        self.fleet.check_given_up();
-        let Some(server) = self.node.server() else { return };
-        let clients = topology.connections + publisher_connections(self.plan) + wires;
-        let service = server.service();
-        let mut expected = vec![("num_clients".to_owned(), clients), ("num_subs".to_owned(), subscriptions)];
-        for channel in 0..topology.channels.min(CENSUS_CHANNELS_MAX) {
-            let here = (0..topology.connections).filter(|&c| topology.channels_of(c).any(|of| of == channel)).count();
-            let here = here + (0..wires).filter(|w| w % topology.channels == channel).count();
-            expected.push((channel_name(channel), here as u64));
-        }
-        // Publishers come back in their own time, and connections that were given up are closed in the server's.
-        let deadline = Instant::now() + self.bound();
-        let mut told = told_by(service, &expected).await;
-        while expected.iter().zip(&told).any(|((_, expected), told)| expected != told) && Instant::now() < deadline {
-            tokio::time::sleep(REST_INTERVAL).await;
-            told = told_by(service, &expected).await;
-        }
-        for (n, ((name, expected), actual)) in expected.into_iter().zip(told).enumerate() {
-            let (law, name) = if n < 2 { (Law::I14, name) } else { (Law::I18, format!("present in {name}")) };
-            let (expected, actual) = (expected as f64, actual as f64);
-            self.fleet.ledger().record(Event::Compare { law, name, expected, actual, tolerance: 0.0 });
-        }
-        self.fleet.take_census(service, CENSUS_CHANNELS_MAX).await;
-    }
-
-    /// B: within it, once everything is healed, everybody has come back and caught up.
-    fn bound(&self) -> Duration {
-        let sessions = &self.plan.topology.sessions;
-        let options = FleetOptions::default();
-        // A dead connection is noticed, twice at worst; then a connect that fails, a delay, one that works; then drain.
-        (sessions.ping_interval + sessions.pong_timeout) * 2
-            + options.connect_timeout * 2
-            + options.reconnect_max_delay * 2
-            + options.request_timeout
-            + sessions.hesitates * 20
-            + sessions.reader_pauses * (u32::try_from(self.plan.workload.publications).unwrap_or(u32::MAX) + 100)
-            + Duration::from_secs(10)
-    }
-}
-
-/// Everybody leaves, what runs out runs out, and what is left is a leak.
-async fn leave(plan: &Plan, mut node: Node, fleet: Fleet, faults: &Faults, recorder: &Recorder) {
-    let sessions = &plan.topology.sessions;
-    fleet.close(CLOSE_MAX).await;
-    tokio::time::sleep(sessions.ping_interval + sessions.pong_timeout + node.forgets_after()).await;
-    let Holdings { census, gate, streams, presence, results } = node.holdings().await;
-    let left = [
-        ("connections in shards", census.connections),
-        ("connections at the gate", gate),
-        ("channels in shards", census.channels),
-        ("members of channels", census.members),
-        ("subscriptions that wait", census.waiting + census.answers),
-        ("bytes in outboxes", census.outbox_bytes),
-        ("messages in inboxes", census.inbox_messages),
-        ("channels in the hub", census.routes),
-        ("users", census.users),
-        ("streams", streams),
-        ("channels with presence", presence),
-        ("remembered results", results),
-    ];
-    for (what, left) in left {
-        compare_left(recorder, what, left);
-    }
-    node.shut_down().await;
-    faults.forget_lingering();
-    drop(node);
-    tokio::task::yield_now().await;
-    compare_left(recorder, "tasks", tokio::runtime::Handle::current().metrics().num_alive_tasks());
-}
-
-fn compare_left(recorder: &Recorder, what: &str, left: usize) {
-    let name = format!("{what} left when all have gone");
-    recorder.record(Event::Compare { law: Law::I15, name, expected: 0.0, actual: left as f64, tolerance: 0.0 });
-}
-
-/// What the node says of its clients, its subscriptions, and then of who is present in each of the channels behind those two.
-async fn told_by(service: &Service, names: &[(String, u64)]) -> Vec<u64> {
-    let stats = service.metrics().snapshot();
-    let mut told = vec![stats.connections(), stats.subscriptions()];
-    for (channel, _) in names.iter().skip(told.len()) {
-        let present = service.presence_stats(OfChannel { channel: channel.clone() }).await;
-        // Nobody is a number as well, and one that no channel here expects.
-        told.push(present.map_or(u64::MAX, |present| present.num_clients.into()));
-    }
-    told
 }
 
 /// Publishes as a backend does.
@@ -593,47 +467,4 @@ fn publisher_connections(plan: &Plan) -> u64 {
 /// When the plan is over, at the latest: after its load has begun as late as it may.
 fn plan_end(plan: &Plan) -> Duration {
     Agenda::new(plan, CONNECT_MAX * 2, None).end()
-}
-
-/// Whether nothing in the plan means everybody.
-fn is_calm(plan: &Plan, faults: &Faults) -> bool {
-    plan.faults
-        .iter()
-        .all(|fault| is_weather(plan, fault) || !fault.kind.is_of_node() && faults.targets(fault).is_some())
-}
-
-/// Members that nothing in the plan means: they must feel nothing.
-fn bystanders(plan: &Plan, faults: &Faults) -> BTreeSet<u64> {
-    if plan.faults.iter().any(|fault| fault.kind.is_of_node()) || plan.topology.sessions.departures > 0.0 {
-        return BTreeSet::new();
-    }
-    let mut untouched: BTreeSet<u64> = (0..plan.topology.connections).collect();
-    for fault in plan.faults.iter().filter(|fault| !is_weather(plan, fault)) {
-        match faults.targets(fault) {
-            None => return BTreeSet::new(),
-            Some(targets) => untouched.retain(|member| targets.binary_search(member).is_err()),
-        }
-    }
-    untouched
-}
-
-/// Slow or fitful, and nothing that ends a connection.
-fn is_weather(plan: &Plan, fault: &Fault) -> bool {
-    let mild = match fault.kind {
-        Kind::Slices { .. } | Kind::Yields { .. } => true,
-        // A pong that takes longer than it may is late by its own fault.
-        Kind::Latency(_) | Kind::Coalesce { .. } => round_trip_max(plan) < plan.topology.sessions.pong_timeout,
-        _ => false,
-    };
-    mild && fault.aim == Aim::At
-}
-
-/// What a ping and its pong can take at most, with all delays of the plan on one connection.
-fn round_trip_max(plan: &Plan) -> Duration {
-    let delay = |fault: &Fault| match &fault.kind {
-        Kind::Latency(latency) => latency.max,
-        Kind::Coalesce { window } => *window,
-        _ => Duration::ZERO,
-    };
-    plan.faults.iter().map(|fault| delay(fault) * 2).sum()
 }

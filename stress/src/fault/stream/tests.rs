@@ -1,7 +1,9 @@
+use std::task::Waker;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::pump::READ_BYTES;
 use super::*;
 use crate::chance::Seed;
 use crate::fault::frames::tests::frame;

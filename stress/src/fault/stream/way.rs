@@ -156,7 +156,7 @@ impl Way {
                 }
                 Allow::After(at) => {
                     attached.note_applied(&mut self.felt);
-                    super::sooner(wake_at, at);
+                    super::pump::sooner(wake_at, at);
                     return None;
                 }
                 Allow::Never => {
