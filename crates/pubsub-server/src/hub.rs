@@ -28,6 +28,9 @@ use room::Room;
 /// Lock stripes of the map. Fixed, so that runs do not differ by the machine's number of cores.
 const STRIPES: usize = 64;
 
+/// A map with room for so many times what it holds gives the rest back.
+pub(crate) const SPARSE: usize = 4;
+
 /// A push encoded once for all who get it.
 #[derive(Clone, Debug)]
 pub struct Encoded {
@@ -105,6 +108,13 @@ impl Hub {
             && entry.get_mut().remove(shard)
         {
             entry.remove();
+        }
+    }
+
+    /// Gives memory back that the map needed when it had many more channels.
+    pub fn shrink(&self) {
+        if self.routes.len() * SPARSE < self.routes.capacity() {
+            self.routes.shrink_to_fit();
         }
     }
 

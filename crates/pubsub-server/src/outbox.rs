@@ -60,7 +60,11 @@ pub enum Kind {
 /// The frames of one connection that were not written yet.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    frames: VecDeque<(Frame, Kind)>,
+    /// The frame to be written next. Nearly always there is no other: it costs no memory beside the connection's own.
+    first: Option<(Frame, Kind)>,
+    /// Those behind it.
+    #[allow(clippy::box_collection, reason = "nearly always absent: 8 bytes instead of 32, in every connection")]
+    more: Option<Box<VecDeque<(Frame, Kind)>>>,
     /// Bytes of the first frame that are written already.
     written: usize,
     answers: u32,
@@ -75,7 +79,7 @@ pub struct Full;
 impl Outbox {
     /// Whether everything is written.
     pub fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.first.is_none()
     }
 
     /// Bytes that wait.
@@ -97,7 +101,7 @@ impl Outbox {
     pub fn answer(&mut self, frame: Frame) {
         self.answers += 1;
         self.answer_bytes += frame.size();
-        self.frames.push_back((frame, Kind::Answer));
+        self.put(frame, Kind::Answer);
     }
 
     /// Adds a push, unless more than `bytes_max` bytes of pushes wait already. The bound is looked at before
@@ -113,7 +117,7 @@ impl Outbox {
             return Err(Full);
         }
         self.push_bytes += frame.size();
-        self.frames.push_back((frame, Kind::Push));
+        self.put(frame, Kind::Push);
         Ok(())
     }
 
@@ -121,40 +125,55 @@ impl Outbox {
     /// frame on its way would otherwise cost everybody the connection whose ping comes meanwhile.
     pub fn ping(&mut self, frame: Frame) {
         self.push_bytes += frame.size();
-        self.frames.push_back((frame, Kind::Push));
+        self.put(frame, Kind::Push);
+    }
+
+    fn put(&mut self, frame: Frame, kind: Kind) {
+        match self.first {
+            None => self.first = Some((frame, kind)),
+            Some(_) => self.more.get_or_insert_default().push_back((frame, kind)),
+        }
+    }
+
+    /// The first frame is done with.
+    fn next(&mut self) {
+        self.first = self.more.as_mut().and_then(|more| more.pop_front());
     }
 
     /// Drops the oldest push of which nothing was written yet: a planted bug.
     fn drop_oldest(&mut self) {
-        let begun = usize::from(self.written > 0);
-        let oldest = self.frames.iter().skip(begun).position(|(_, kind)| *kind == Kind::Push);
-        if let Some((frame, kind)) = oldest.and_then(|oldest| self.frames.remove(begun + oldest)) {
+        if self.written == 0 && matches!(self.first, Some((_, Kind::Push))) {
+            self.forget(Kind::Push, self.first.as_ref().map_or(0, |(frame, _)| frame.size()));
+            return self.next();
+        }
+        let Some(more) = &mut self.more else { return };
+        let oldest = more.iter().position(|(_, kind)| *kind == Kind::Push);
+        if let Some((frame, kind)) = oldest.and_then(|oldest| more.remove(oldest)) {
             self.forget(kind, frame.size());
         }
     }
 
     /// Drops all frames of which nothing was written yet: what follows is a last word.
     pub fn discard(&mut self) {
-        let begun = if self.written > 0 { 1 } else { 0 };
-        while self.frames.len() > begun {
-            let Some((frame, kind)) = self.frames.pop_back() else { break };
+        let begun = self.first.take_if(|_| self.written > 0);
+        for (frame, kind) in self.first.take().into_iter().chain(self.more.take().into_iter().flat_map(|more| *more)) {
             self.forget(kind, frame.size());
         }
+        self.first = begun;
     }
 
     /// What to write next, if that is one frame: a plain write costs less than a vectored one.
     pub fn single(&self) -> Option<&[u8]> {
-        match self.frames.len() {
-            1 => Some(&self.frames[0].0.as_bytes()[self.written..]),
-            _ => None,
-        }
+        let alone = self.more.as_ref().is_none_or(|more| more.is_empty());
+        self.first.as_ref().filter(|_| alone).map(|(frame, _)| &frame.as_bytes()[self.written..])
     }
 
     /// What to write next, as slices for one vectored write. Returns how many slices were filled.
     pub fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES_MAX]) -> usize {
         let mut filled = 0;
         let mut skip = self.written;
-        for ((frame, _), slice) in self.frames.iter().zip(slices.iter_mut()) {
+        let more = self.more.iter().flat_map(|more| more.iter());
+        for ((frame, _), slice) in self.first.iter().chain(more).zip(slices.iter_mut()) {
             *slice = IoSlice::new(&frame.as_bytes()[skip..]);
             skip = 0;
             filled += 1;
@@ -169,7 +188,7 @@ impl Outbox {
 
     /// Notes that the first `n` of the bytes that wait are written.
     pub fn advance(&mut self, mut n: usize) {
-        while let Some((frame, kind)) = self.frames.front() {
+        while let Some((frame, kind)) = &self.first {
             let (size, kind) = (frame.size(), *kind);
             let left = size - self.written;
             if n < left {
@@ -179,11 +198,11 @@ impl Outbox {
             n -= left;
             self.written = 0;
             self.forget(kind, size);
-            self.frames.pop_front();
+            self.next();
         }
         debug_assert_eq!(n, 0, "more was written than waited");
         // An idle connection keeps no room for a burst that is over.
-        self.frames = VecDeque::new();
+        self.more = None;
     }
 
     fn forget(&mut self, kind: Kind, size: usize) {

@@ -99,6 +99,8 @@ pub struct Shard<S> {
     ready: Arc<Ready>,
     poller: Option<Poller>,
     connections: Slab<Option<Box<Connection<S>>>>,
+    /// The most connections there were since memory was last given back.
+    most: usize,
     members: Members,
     /// Answers to subscriptions whose markers have not come yet, by number.
     answers: HashMap<u64, Option<(u64, u64)>>,
@@ -175,6 +177,7 @@ impl<S> Shard<S> {
             ready: Arc::default(),
             poller: None,
             connections: Slab::new(),
+            most: 0,
             members,
             answers: HashMap::new(),
             visit: 0,

@@ -7,6 +7,7 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use smallvec::SmallVec;
 
+use crate::hub::SPARSE;
 use crate::session::id::Place;
 
 /// Lock stripes of the map. Fixed, so that runs do not differ by the machine's number of cores.
@@ -54,6 +55,13 @@ impl Users {
             if entry.get().is_empty() {
                 entry.remove();
             }
+        }
+    }
+
+    /// Gives memory back that the map needed when it had many more users.
+    pub fn shrink(&self) {
+        if self.0.len() * SPARSE < self.0.capacity() {
+            self.0.shrink_to_fit();
         }
     }
 

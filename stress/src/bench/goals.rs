@@ -10,6 +10,10 @@ use crate::threshold::Threshold;
 /// Where the goals come from.
 const FLOOR_SOURCE: &str = "the floor, plus what the protocol has to cost";
 const PEER_SOURCE: &str = "the best server that we know of";
+/// Of the same server beside a floor on another machine: a time says nothing by itself.
+const STORM_SOURCE: &str =
+    "the best server that we know of, with room: 0.4 s where the floor took 0.20 s, 35 µs where it took 14 µs";
+const SATURATED_SOURCE: &str = "the best server that we know of: 0.25 µs where the floor took 2.1 µs";
 const PEOPLE_SOURCE: &str = "what nobody should notice";
 
 /// The goals, each with what was measured for it in this run.
@@ -37,13 +41,13 @@ pub fn goals(results: &Results, once: Option<&Once>) -> Vec<Threshold> {
     let mut goals = vec![
         goal("W1, memory per idle connection", 0.7, "KiB", PEER_SOURCE, of("W1", OURS, |f| f.idle_kib)),
         goal("W1, the same over TLS", 9.5, "KiB", "what TLS keeps by itself", of("W1", &tls, |f| f.idle_kib)),
-        goal("W1, 10,000 connect and subscribe", 0.4, "s", PEER_SOURCE, of("W1", OURS, |f| f.storm_s)),
-        goal("W1, CPU for each of them", 35.0, "µs", PEER_SOURCE, of("W1", OURS, |f| f.storm_cpu_us)),
+        goal("W1, 10,000 connect and subscribe", 2.0, "× floor", STORM_SOURCE, times_floor("W1", |f| f.storm_s)),
+        goal("W1, CPU for each of them", 2.5, "× floor", STORM_SOURCE, times_floor("W1", |f| f.storm_cpu_us)),
         goal("W1, of them refused or retried", 0.0, "", PEOPLE_SOURCE, of("W1", OURS, retries)),
         goal("W2, CPU per delivery", 1.2, "× floor", FLOOR_SOURCE, times_floor("W2", cpu)),
         goal("W2, 99th percentile of latency", 1.1, "× floor", FLOOR_SOURCE, times_floor("W2", |f| f.p99_ms)),
         goal("W3, CPU per delivery", 1.3, "× floor", FLOOR_SOURCE, times_floor("W3", cpu)),
-        goal("W4, CPU per delivery", 0.25, "µs", PEER_SOURCE, of("W4", OURS, cpu)),
+        goal("W4, CPU per delivery", 0.12, "× floor", SATURATED_SOURCE, times_floor("W4", cpu)),
         goal("W5, CPU per delivery", 1.2, "× floor", FLOOR_SOURCE, times_floor("W5", cpu)),
     ];
     if let Some(once) = once {

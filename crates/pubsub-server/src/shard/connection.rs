@@ -45,11 +45,20 @@ pub enum Purpose {
     Refused(pubsub_protocol::DisconnectCode),
 }
 
-/// A connection.
+/// A connection. What each delivery touches stands in front, together: of ten thousand connections little else is in a cache.
+#[repr(C)]
 pub struct Connection<S> {
-    pub(super) stream: S,
-    pub(super) session: Session,
     pub(super) outbox: Outbox,
+    /// When the socket stopped taking what is to be written; 0: it has not.
+    pub(super) blocked_ms: u64,
+    pub(super) stream: S,
+    pub(super) stage: Stage,
+    pub(super) dirty: bool,
+    /// It stands among those that have used up their visit, and will be polled from there.
+    pub(super) deferred: bool,
+    pub(super) echo: bool,
+    pub(super) format: Format,
+    pub(super) session: Session,
     pub(super) decoder: Decoder,
     /// Made when something first wants to wake it.
     pub(super) wake: Option<Arc<ConnectionWaker>>,
@@ -57,15 +66,7 @@ pub struct Connection<S> {
     #[allow(clippy::box_collection, reason = "nearly always absent: 8 bytes instead of 32, in every connection")]
     pub(super) work: Option<Box<work::Queue>>,
     pub(super) unread: Option<Box<Unread>>,
-    pub(super) stage: Stage,
     pub(super) scheduled: Scheduled,
-    /// When the socket stopped taking what is to be written; 0: it has not.
-    pub(super) blocked_ms: u64,
-    pub(super) dirty: bool,
-    /// It stands among those that have used up their visit, and will be polled from there.
-    pub(super) deferred: bool,
-    pub(super) echo: bool,
-    pub(super) format: Format,
     _slot: Slot,
 }
 

@@ -15,6 +15,7 @@ use super::inbox::ShardMessage;
 use super::input::LAST_VISIT;
 use super::poller::Watch;
 use super::{Drain, Settings, Shard, TURN, at};
+use crate::hub::SPARSE;
 use crate::planted::{self, Bug};
 use crate::session::Session;
 use crate::session::control::Action;
@@ -27,6 +28,9 @@ const PASS_MESSAGES_MAX: usize = 256;
 
 /// Bytes of publications taken in one pass. A connection that takes all it is given never has more waiting.
 const PASS_BYTES_MAX: usize = 256 * 1024;
+
+/// So many connections at once are a storm: after it memory is given back, though some are still there.
+const STORM: usize = 1024;
 
 /// A timer that fires this late was not late by chance: the process stood still.
 const STALL_MS: u64 = 1000;
@@ -52,9 +56,10 @@ impl<S: Socket> Future for Shard<S> {
         shard.adopt();
         // After that: the first socket adopted brings the poller with it.
         shard.look(cx);
-        shard.take_messages();
         shard.ready.take(&mut shard.runnable);
         shard.run();
+        // After that: what was published just now is delivered in the same turn.
+        shard.take_messages();
         shard.flush();
         if shard.stopped {
             shard.drop_all();
@@ -115,6 +120,7 @@ impl<S: Socket> Shard<S> {
             }
             tracing::debug!(connection_id = %id, "connection opened");
             entry.insert(Some(connection));
+            self.most = self.most.max(self.connections.len());
             self.cells().connections_opened.increment();
             if let Purpose::Refused(code) = purpose {
                 self.close(slot, code.into());
@@ -265,8 +271,18 @@ impl<S: Socket> Shard<S> {
         self.connections.remove(at(slot));
         self.cells().connections_closed.increment();
         tracing::debug!(connection_id = %connection.session.id(), "connection closed");
+        let left = self.connections.len();
+        if left == 0 || (self.most >= STORM && left * SPARSE < self.most) {
+            self.most = left;
+            self.give_back();
+        }
+    }
+
+    /// Gives back what a storm needed.
+    fn give_back(&mut self) {
+        self.desk.node.hub.shrink();
+        self.desk.node.users.shrink();
         if self.connections.is_empty() {
-            // What a storm needed is given back.
             self.connections = slab::Slab::new();
             self.dirty = std::collections::VecDeque::new();
             self.pass_visits = 0;

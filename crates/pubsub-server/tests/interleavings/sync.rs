@@ -99,6 +99,12 @@ impl<K: Ord + Clone, V, S> DashMap<K, V, S> {
         self.0.lock().len()
     }
 
+    pub(crate) fn capacity(&self) -> usize {
+        self.len()
+    }
+
+    pub(crate) fn shrink_to_fit(&self) {}
+
     /// No model asks for all of them.
     pub(crate) fn iter(&self) -> std::iter::Empty<Ref<'_, K, V>> {
         std::iter::empty()
