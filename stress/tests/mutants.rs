@@ -1,4 +1,4 @@
-//! The oracle at the wire: bugs planted between a real server and a peer that mends nothing, each condemned by its name.
+//! The oracle at the wire: bugs planted in a hop between a real server and a peer that mends nothing, each condemned by its name.
 
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing there")]
 
@@ -10,9 +10,10 @@ use pubsub_protocol::push::PushBody;
 use pubsub_protocol::reply::{Answer, Reply};
 use serde_json::json;
 use stress::fault::plan::{Aim, Direction, Fault, Kind, Mutation, Plan, Target};
-use stress::fault::{Faults, FaultyStream};
+use stress::fault::Faults;
 use stress::ledger::{Cause, Ledger, Outcome, Place, Policy};
 use stress::payload::Header;
+use stress::proxy::Hop;
 use stress::raw::{Message, RawPeer};
 use stress::{Class, Event, Judgement, Law, PublicationId, Seed};
 use tokio::net::TcpStream;
@@ -26,13 +27,12 @@ const GIVE_UP: Duration = Duration::from_millis(400);
 /// A subscriber on the wire: its number is that of its channel and of its connection.
 struct Reader {
     sub: u32,
-    peer: RawPeer<FaultyStream<TcpStream>>,
+    peer: RawPeer<TcpStream>,
 }
 
 impl Reader {
-    async fn subscribed(sub: u32, address: &str, faults: &Faults, ledger: &mut Ledger) -> Self {
+    async fn subscribed(sub: u32, address: &str, ledger: &mut Ledger) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
-        let stream = faults.stream(u64::from(sub), stream);
         let mut peer = RawPeer::upgrade(stream, address, SEED.chance(u64::from(sub), "mask")).await.unwrap();
         peer.connect().await.unwrap();
         peer.subscribe(&channel(sub), None).await.unwrap();
@@ -133,9 +133,10 @@ async fn judged(kind: Option<Kind>) -> Judgement {
         ledger.record(Event::Publisher { publisher: number, channel: number });
         ledger.record(Event::Subscription { sub: number, channel: number, bystander: false });
     }
-    // Before the readers, so that frames are followed from the first byte on; its moment comes later.
-    let mut first = Reader::subscribed(0, &address, &faults, &mut ledger).await;
-    let mut second = Reader::subscribed(1, &address, &faults, &mut ledger).await;
+    // The hop numbers connections as they come. It follows frames from the first byte on; the mutant's moment comes later.
+    let hop = Hop::before(&address, faults.clone()).unwrap();
+    let mut first = Reader::subscribed(0, &hop.address(), &mut ledger).await;
+    let mut second = Reader::subscribed(1, &hop.address(), &mut ledger).await;
     let mut guard = None;
     for n in 1..=PUBLICATIONS {
         if n == 4 {
