@@ -5,7 +5,7 @@
 //! on one line, since that is what the wire carries.
 
 use std::collections::VecDeque;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -98,12 +98,11 @@ impl Header {
         const ENVELOPE_BYTES: usize = 90;
         let length = size.saturating_sub(ENVELOPE_BYTES);
         let header = Self { id, due: micros(due), sent: micros(sent), length };
-        let mut text = format!(
-            r#"{{"id":"{id}","due":{},"sent":{},"len":{length},"sum":{},"body":""#,
-            due.as_micros(),
-            sent.as_micros(),
-            header.checksum()
-        );
+        // Its numbers take more than the envelope at times.
+        let mut text = String::with_capacity(2 * ENVELOPE_BYTES + length);
+        let (due, sent, sum) = (due.as_micros(), sent.as_micros(), header.checksum());
+        write!(text, r#"{{"id":"{id}","due":{due},"sent":{sent},"len":{length},"sum":{sum},"body":""#)
+            .expect("a string takes whatever is written to it");
         body(seed, id, length, &mut text);
         text.push_str("\"}");
         text
@@ -197,10 +196,13 @@ fn body(seed: Seed, id: PublicationId, length: usize, out: &mut String) {
     let end = out.len() + length;
     while out.len() < end {
         let mut bits = chance.bits();
-        for _ in 0..LETTERS_PER_VALUE.min(end - out.len()) {
-            out.push(char::from(LETTERS[(bits & 63) as usize]));
+        let letters = [(); LETTERS_PER_VALUE].map(|()| {
+            let letter = LETTERS[(bits & 63) as usize];
             bits >>= 6;
-        }
+            letter
+        });
+        let wanted = LETTERS_PER_VALUE.min(end - out.len());
+        out.push_str(std::str::from_utf8(&letters[..wanted]).expect("the letters are ASCII"));
     }
 }
 
