@@ -49,7 +49,7 @@ impl<'a> Lines<'a> {
             return None;
         }
         let rest = &self.message[self.at..];
-        let end = rest.iter().position(|&b| b == b'\n');
+        let end = memchr::memchr(b'\n', rest);
         let line = &rest[..end.unwrap_or(rest.len())];
         self.at += end.map_or(rest.len(), |newline| newline + 1);
         self.done = self.at == self.message.len();
