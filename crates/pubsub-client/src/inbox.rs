@@ -108,7 +108,9 @@ impl Inbox {
         let mut inner = self.lock();
         let something = inner.close || inner.deadline_added;
         if !(something || ready && !(inner.commands.is_empty() && inner.touched.is_empty())) {
-            inner.task = Some(cx.waker().clone());
+            if !inner.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+                inner.task = Some(cx.waker().clone());
+            }
             return Poll::Pending;
         }
         let mut mail = Mail {
