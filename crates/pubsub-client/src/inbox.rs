@@ -125,6 +125,11 @@ impl Inbox {
         Poll::Ready(mail)
     }
 
+    /// Takes the commands that wait, whether or not they could be sent before.
+    pub(crate) fn take_commands(&self) -> VecDeque<Command> {
+        std::mem::take(&mut self.lock().commands)
+    }
+
     /// Commands that wait.
     pub(crate) fn len(&self) -> usize {
         self.lock().commands.len()
