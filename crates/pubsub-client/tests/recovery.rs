@@ -346,7 +346,9 @@ async fn run(cuts: &[Cut], forgetful: bool, seed: u64) -> (Vec<Told>, (u64, u64)
         }
         serve(mock.upgraded().await, &mut stream, Some(cut), &seen).await;
     }
-    serve(mock.upgraded().await, &mut stream, None, &seen).await;
+    // Whoever still lacks something after an hour without faults has lost it: what was told shows what.
+    let healed = serve(mock.upgraded().await, &mut stream, None, &seen);
+    let _ = tokio::time::timeout(3_600 * SECOND, healed).await;
     client.close().await;
     (reader.await.unwrap(), (stream.life, stream.top))
 }
