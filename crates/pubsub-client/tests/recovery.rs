@@ -235,6 +235,7 @@ async fn serve(mut peer: Peer, stream: &mut Stream, cut: Option<&Cut>, seen: &wa
     let dripped = cut.is_some_and(|cut| cut.dripped);
     let mut to_publish = cut.map_or(0, |cut| cut.live);
     let mut subscribed = false;
+    let mut subscribes = 0;
     let mut seen = seen.clone();
     loop {
         let finished = cut.is_none() && subscribed && *seen.borrow() == (stream.life, stream.top);
@@ -257,6 +258,9 @@ async fn serve(mut peer: Peer, stream: &mut Stream, cut: Option<&Cut>, seen: &wa
                     Request::Connect(_) => Answer::Connect(Default::default()),
                     Request::Subscribe(request) => {
                         subscribed = true;
+                        subscribes += 1;
+                        // No clock moves in such a round: no time limit would end it.
+                        assert!(subscribes < 1_000, "subscribes again and again from {:?}", request.position());
                         Answer::Subscribe(stream.subscribe(&request))
                     }
                     Request::Unsubscribe(_) => {
