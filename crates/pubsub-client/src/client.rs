@@ -782,7 +782,8 @@ impl Client {
     // -- The end
 
     /// Closes: what is queued is sent, then a close frame; returns when the server has answered it, or the close timeout
-    /// is over. Requests without an answer fail, subscriptions end. Everything that is asked later is refused.
+    /// is over. Without a session nothing can be sent: what is queued is dropped, and it returns at once. Requests without
+    /// an answer fail, subscriptions end. Everything that is asked later is refused.
     ///
     /// ```no_run
     /// # async fn example(client: pubsub_client::Client) -> Result<(), Box<dyn std::error::Error>> {

@@ -439,6 +439,12 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
             return GO_ON;
         }
         let upgraded = !matches!(self.state(), ConnectionState::Disconnected | ConnectionState::Connecting);
+        if self.state().is_ready() {
+            // Also what a peer that reads slowly has kept in the queue: there is no later.
+            for command in self.shared.inbox.take_commands() {
+                self.command(command);
+            }
+        }
         self.transition(Input::Close);
         self.send_outgoing();
         match &mut self.link {

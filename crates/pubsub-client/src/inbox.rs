@@ -108,7 +108,9 @@ impl Inbox {
         let mut inner = self.lock();
         let something = inner.close || inner.deadline_added;
         if !(something || ready && !(inner.commands.is_empty() && inner.touched.is_empty())) {
-            inner.task = Some(cx.waker().clone());
+            if !inner.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+                inner.task = Some(cx.waker().clone());
+            }
             return Poll::Pending;
         }
         let mut mail = Mail {
@@ -121,6 +123,11 @@ impl Inbox {
             mail.touched = std::mem::take(&mut inner.touched);
         }
         Poll::Ready(mail)
+    }
+
+    /// Takes the commands that wait, whether or not they could be sent before.
+    pub(crate) fn take_commands(&self) -> VecDeque<Command> {
+        std::mem::take(&mut self.lock().commands)
     }
 
     /// Commands that wait.

@@ -10,6 +10,7 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as MapEntry;
 use pubsub_protocol::reply::SubscribeResult;
 use pubsub_protocol::{Payload, StreamPosition, UnsubscribeCode, codes};
+use smallvec::SmallVec;
 
 use crate::event::{Event, Publication, Recovery, Subscribed};
 use crate::ids::Topic;
@@ -92,10 +93,10 @@ pub(crate) enum Verdict {
     Stray,
 }
 
-/// Readers to be woken.
+/// Readers to be woken. Most topics have one local subscriber: no list for it.
 #[derive(Debug, Default)]
 #[must_use = "readers have to be woken"]
-pub(crate) struct Wakes(Vec<Wake>);
+pub(crate) struct Wakes(SmallVec<[Wake; 1]>);
 
 impl Wakes {
     fn of(locals: &[Arc<Mailbox>], put: impl Fn(&Mailbox) -> Wake) -> Self {

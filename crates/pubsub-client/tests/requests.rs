@@ -12,7 +12,8 @@ use pubsub_client::{
 };
 use pubsub_protocol::ErrorCode;
 use pubsub_protocol::command::Request;
-use pubsub_protocol::reply::{Answer, HistoryResult, RpcResult};
+use pubsub_protocol::reply::{Answer, ConnectResult, HistoryResult, RpcResult};
+use pubsub_protocol::websocket::{self, Opcode};
 use support::*;
 use tokio::time::Instant;
 
@@ -271,11 +272,46 @@ async fn after_close_everything_is_refused_and_what_waits_is_told() {
         client.request::<_, u32>("m", &1).await,
         Err(RequestError::ConnectionClosed(CloseReason::Requested))
     ));
-    peer.bytes(&frame(pubsub_protocol::websocket::Opcode::Close, &[0x03, 0xE8])).await;
+    peer.bytes(&frame(Opcode::Close, &[0x03, 0xE8])).await;
     closing.await.unwrap();
     assert!(matches!(waiting.await.unwrap(), Err(RequestError::ConnectionLost { .. })));
     assert!(matches!(client.send_json(&1), Err(SendError::ConnectionClosed(CloseReason::Requested))));
     assert!(matches!(client.close_reason(), Some(CloseReason::Requested)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_slow_peer_has_kept_in_the_queue_is_sent_before_the_close() {
+    let (client, _mock, mut peer) = connected(config()).await;
+    // What the pipe holds, and as much as the client writes ahead: the last ones stay in the queue.
+    let message = "x".repeat(64 * 1_024);
+    let sent = 2 * PIPE_BYTES / message.len() + 5;
+    for _ in 0..sent {
+        client.send_json(&message).unwrap();
+        settle().await;
+    }
+    assert!(client.stats().queued_commands > 0);
+    let (heard, ()) = tokio::join!(
+        async {
+            let mut heard = 0;
+            while peer.command().await.is_some() {
+                heard += 1;
+            }
+            heard
+        },
+        client.close()
+    );
+    assert_eq!(heard, sent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_written_in_a_connections_last_turn_leaves_before_the_close() {
+    let (_client, mut mock) = started(config());
+    let ping = ConnectResult { ping: 25, pong: true, ..Default::default() };
+    let mut peer = mock.connected_with(ping).await;
+    let close = frame(Opcode::Close, &websocket::close_payload(3_000, ""));
+    peer.bytes(&[frame(Opcode::Text, b"{}"), close].concat()).await;
+    assert_eq!(peer.hear().await, Some(Heard::Text(b"{}".to_vec())), "the pong");
+    assert_eq!(peer.hear().await, Some(Heard::Close(3_000)));
 }
 
 #[tokio::test(start_paused = true)]

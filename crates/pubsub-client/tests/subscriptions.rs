@@ -90,6 +90,22 @@ async fn a_batch_protocol_is_told_of_partial_failure_by_topic() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_topic_that_the_answer_does_not_mention_is_not_in_force_and_is_tried_again() {
+    let (client, _mock, mut peer) = connected(config()).await;
+    let mut subscription = client.try_subscribe("c", &SubscribeOptions::default()).unwrap();
+    let (id, _) = peer.subscribe().await;
+    // The answer to another question.
+    peer.answer(id, Answer::Publish).await;
+    peer.publish("c", [1]).await;
+    let (id, _) = peer.subscribe().await;
+    assert_eq!(read_now(&mut subscription), [""; 0]);
+    assert_eq!(client.stats().strays, 1, "what came without a subscription");
+    peer.answer(id, Answer::Subscribe(recoverable(1))).await;
+    peer.publish("c", [2]).await;
+    assert_eq!(read(&mut subscription, 2).await, ["fresh", "2"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unconfirmed_subscription_times_out_and_is_withdrawn() {
     let (client, _mock) = started(config());
     let start = Instant::now();

@@ -57,6 +57,24 @@ fn commands_from_messages(c: &mut Criterion) {
     }
 }
 
+fn replies_from_messages(c: &mut Criterion) {
+    let mut group = c.benchmark_group("replies from a message");
+    for bytes in SIZES {
+        let mut message = Vec::new();
+        Format::Json.encode_reply(&push(bytes), &mut message);
+        group.throughput(Throughput::Bytes(message.len() as u64)).bench_function(
+            format!("a publication, {bytes} B"),
+            |b| {
+                b.iter(|| {
+                    for reply in Format::Json.replies(black_box(&message)) {
+                        black_box(reply.expect("it is one"));
+                    }
+                });
+            },
+        );
+    }
+}
+
 fn frames_to_messages(c: &mut Criterion) {
     let mut group = c.benchmark_group("a masked frame to a message");
     for bytes in SIZES {
@@ -77,5 +95,5 @@ fn frames_to_messages(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, publications_to_frames, commands_from_messages, frames_to_messages);
+criterion_group!(benches, publications_to_frames, commands_from_messages, replies_from_messages, frames_to_messages);
 criterion_main!(benches);

@@ -88,7 +88,7 @@ impl Payload {
 /// A newline separates messages on the wire. Inside a JSON value it can only be white space between tokens (strings
 /// escape theirs), so a blank in its place changes nothing.
 fn on_one_line(json: &[u8]) -> Cow<'_, [u8]> {
-    if json.contains(&b'\n') || json.contains(&b'\r') {
+    if memchr::memchr2(b'\n', b'\r', json).is_some() {
         Cow::Owned(json.iter().map(|&b| if b == b'\n' || b == b'\r' { b' ' } else { b }).collect())
     } else {
         Cow::Borrowed(json)

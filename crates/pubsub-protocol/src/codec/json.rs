@@ -49,7 +49,7 @@ impl<'a> Lines<'a> {
             return None;
         }
         let rest = &self.message[self.at..];
-        let end = rest.iter().position(|&b| b == b'\n');
+        let end = memchr::memchr(b'\n', rest);
         let line = &rest[..end.unwrap_or(rest.len())];
         self.at += end.map_or(rest.len(), |newline| newline + 1);
         self.done = self.at == self.message.len();
@@ -136,21 +136,23 @@ pub(super) fn encode_command(command: &Command, message: &mut Vec<u8>) -> Result
     })
 }
 
+/// A reply as it stands on the wire. Most are publications, and what is read is moved a few times before it is done: what
+/// is rarer is boxed, or each would drag along room for all.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct WireReply {
     id: u32,
-    error: Option<ErrorReply>,
+    error: Option<Box<ErrorReply>>,
     push: Option<WirePush>,
-    connect: Option<ConnectResult>,
-    subscribe: Option<SubscribeResult>,
+    connect: Option<Box<ConnectResult>>,
+    subscribe: Option<Box<SubscribeResult>>,
     unsubscribe: Option<IgnoredAny>,
     publish: Option<IgnoredAny>,
-    presence: Option<PresenceResult>,
+    presence: Option<Box<PresenceResult>>,
     presence_stats: Option<PresenceStatsResult>,
-    history: Option<HistoryResult>,
+    history: Option<Box<HistoryResult>>,
     rpc: Option<RpcResult>,
-    refresh: Option<RefreshResult>,
+    refresh: Option<Box<RefreshResult>>,
     sub_refresh: Option<SubRefreshResult>,
 }
 
@@ -159,12 +161,12 @@ struct WireReply {
 struct WirePush {
     channel: String,
     r#pub: Option<Publication>,
-    join: Option<WireInfo>,
-    leave: Option<WireInfo>,
-    unsubscribe: Option<Unsubscribe>,
+    join: Option<Box<WireInfo>>,
+    leave: Option<Box<WireInfo>>,
+    unsubscribe: Option<Box<Unsubscribe>>,
     message: Option<Message>,
-    subscribe: Option<Subscribed>,
-    disconnect: Option<Disconnect>,
+    subscribe: Option<Box<Subscribed>>,
+    disconnect: Option<Box<Disconnect>>,
     refresh: Option<Refreshed>,
 }
 
@@ -175,13 +177,15 @@ struct WireInfo {
 
 impl WirePush {
     fn body(self) -> PushBody {
-        None.or(self.r#pub.map(PushBody::Publication))
-            .or(self.join.map(|join| PushBody::Join(join.info)))
+        if let Some(publication) = self.r#pub {
+            return PushBody::Publication(publication);
+        }
+        None.or(self.join.map(|join| PushBody::Join(join.info)))
             .or(self.leave.map(|leave| PushBody::Leave(leave.info)))
-            .or(self.unsubscribe.map(PushBody::Unsubscribe))
+            .or(self.unsubscribe.map(|end| PushBody::Unsubscribe(*end)))
             .or(self.message.map(PushBody::Message))
-            .or(self.subscribe.map(PushBody::Subscribe))
-            .or(self.disconnect.map(PushBody::Disconnect))
+            .or(self.subscribe.map(|start| PushBody::Subscribe(*start)))
+            .or(self.disconnect.map(|end| PushBody::Disconnect(*end)))
             .or(self.refresh.map(PushBody::Refresh))
             .unwrap_or(PushBody::Unknown)
     }
@@ -192,24 +196,24 @@ pub(super) fn decode_reply(line: &[u8]) -> Result<Reply, DecodeError> {
         return Ok(Reply::Ping);
     }
     let wire: WireReply = reader::from_slice(line)?;
-    if let Some(push) = wire.push {
-        let channel = push.channel.clone();
+    if let Some(mut push) = wire.push {
+        let channel = std::mem::take(&mut push.channel);
         return Ok(Reply::Push(Push { channel, body: push.body() }));
     }
     let id = wire.id;
     if let Some(error) = wire.error {
-        return Ok(Reply::Answer { id, outcome: Err(error) });
+        return Ok(Reply::Answer { id, outcome: Err(*error) });
     }
     let answer = None
-        .or(wire.connect.map(Answer::Connect))
-        .or(wire.subscribe.map(Answer::Subscribe))
+        .or(wire.connect.map(|result| Answer::Connect(*result)))
+        .or(wire.subscribe.map(|result| Answer::Subscribe(*result)))
         .or(wire.unsubscribe.map(|_| Answer::Unsubscribe))
         .or(wire.publish.map(|_| Answer::Publish))
-        .or(wire.presence.map(Answer::Presence))
+        .or(wire.presence.map(|result| Answer::Presence(*result)))
         .or(wire.presence_stats.map(Answer::PresenceStats))
-        .or(wire.history.map(Answer::History))
+        .or(wire.history.map(|result| Answer::History(*result)))
         .or(wire.rpc.map(Answer::Rpc))
-        .or(wire.refresh.map(Answer::Refresh))
+        .or(wire.refresh.map(|result| Answer::Refresh(*result)))
         .or(wire.sub_refresh.map(Answer::SubRefresh));
     match answer {
         Some(answer) => Ok(Reply::Answer { id, outcome: Ok(answer) }),
