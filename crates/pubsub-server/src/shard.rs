@@ -116,6 +116,8 @@ pub struct Shard<S> {
     deferred: VecDeque<u32>,
     /// Whether the connection being visited is not there for its news.
     again: bool,
+    /// Subscriptions that ended in this turn.
+    ended: usize,
     /// Connections with something to send.
     dirty: VecDeque<u32>,
     /// What was taken from the inbox in this pass: since all who got something of it were last visited.
@@ -194,6 +196,7 @@ impl<S> Shard<S> {
             unfinished: VecDeque::new(),
             deferred: VecDeque::new(),
             again: false,
+            ended: 0,
             dirty: VecDeque::new(),
             pass_messages: 0,
             pass_bytes: 0,

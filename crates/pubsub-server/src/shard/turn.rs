@@ -174,8 +174,12 @@ impl<S: Socket> Shard<S> {
     /// Polls connections that want it: those with news first, then those that were not done with them, and then those that
     /// never are. Of all no more than are written to in a turn: nobody's answers pile up in front of somebody's publications.
     fn run(&mut self) {
-        self.again = false;
+        (self.again, self.ended) = (false, 0);
         for _ in 0..TURN - 2 * TURN_LATE {
+            // A crowd that goes away leaves a hundred channels each.
+            if self.ended >= TURN {
+                break;
+            }
             let Some(slot) = self.runnable.pop_front() else { break };
             let connection = self.connections.get(at(slot)).and_then(Option::as_ref);
             if connection.is_some_and(|connection| !connection.deferred) {
