@@ -54,6 +54,10 @@ use wake::Ready;
 /// Connections visited before the loop gives way to the runtime.
 const TURN: usize = 64;
 
+/// Of these, the ones that were not done after their first visit; as many that were not after more; and beside them as many
+/// whose time is up. Who comes meanwhile waits for so many visits.
+const TURN_LATE: usize = 8;
+
 /// Where sockets are handed to a shard.
 pub struct Door<S> {
     adopted: Mutex<Vec<Adopted<S>>>,
@@ -106,10 +110,15 @@ pub struct Shard<S> {
     answers: HashMap<u64, Option<(u64, u64)>>,
     /// Frames and commands that the connection being visited may still have dealt with.
     visit: usize,
-    /// Connections to be polled: those that have news, and those that had their visit and were not done; connections
-    /// with something to send.
+    /// Connections to be polled: those that have news, those that had one visit and were not done, and those that had more.
     runnable: VecDeque<u32>,
+    unfinished: VecDeque<u32>,
     deferred: VecDeque<u32>,
+    /// Whether the connection being visited is not there for its news.
+    again: bool,
+    /// Subscriptions that ended in this turn.
+    ended: usize,
+    /// Connections with something to send.
     dirty: VecDeque<u32>,
     /// What was taken from the inbox in this pass: since all who got something of it were last visited.
     pass_messages: usize,
@@ -117,6 +126,8 @@ pub struct Shard<S> {
     /// How many of `dirty` are to be visited before this pass is over.
     pass_visits: usize,
     deadlines: Deadlines,
+    /// Those whose time is up, and the tick that said so.
+    due: VecDeque<(u64, u32)>,
     timer: Pin<Box<Sleep>>,
     timer_ms: Option<u64>,
     /// Time that this shard did not live through, as when its process was stopped: it counts against nobody.
@@ -182,12 +193,16 @@ impl<S> Shard<S> {
             answers: HashMap::new(),
             visit: 0,
             runnable: VecDeque::new(),
+            unfinished: VecDeque::new(),
             deferred: VecDeque::new(),
+            again: false,
+            ended: 0,
             dirty: VecDeque::new(),
             pass_messages: 0,
             pass_bytes: 0,
             pass_visits: 0,
             deadlines: Deadlines::new(now),
+            due: VecDeque::new(),
             timer: Box::pin(tokio::time::sleep(std::time::Duration::ZERO)),
             timer_ms: None,
             stalled_ms: 0,

@@ -134,6 +134,7 @@ impl<S: Socket> Shard<S> {
 
     /// A subscription is over.
     fn leave(&mut self, slot: u32, connection: &mut Connection<S>, subscription: &Subscription) {
+        self.ended += 1;
         if subscription.stage == SubscriptionStage::Subscribed {
             self.cells().subscriptions_closed.increment();
         }

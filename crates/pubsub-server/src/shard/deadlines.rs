@@ -45,7 +45,8 @@ impl Deadlines {
     /// Makes sure that `slot` is looked at when `deadline_ms` has come. `scheduled` is kept by the connection.
     pub fn schedule(&mut self, slot: u32, deadline_ms: u64, scheduled: &mut Scheduled) {
         let wanted = deadline_ms.div_ceil(TICK_MS).clamp(self.tick, self.tick + TICKS as u64 - 1);
-        if scheduled.tick().is_some_and(|tick| self.tick <= tick && tick <= wanted) {
+        // Also one that was taken out and still waits to be looked at.
+        if scheduled.tick().is_some_and(|tick| tick <= wanted) {
             return;
         }
         *scheduled = Scheduled::at(wanted);

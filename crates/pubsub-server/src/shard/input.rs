@@ -20,10 +20,13 @@ use crate::transport::socket::Socket;
 /// Reads of one connection before others have their turn.
 const READS_MAX: usize = 4;
 
-/// Frames and commands of one connection that are dealt with before others have their turn. A read may hold ten
-/// thousand of them: whoever floods is served in between those who do not ([`Shard::defer`]). A thousand that each have
-/// so many subscribes waiting keep a newcomer waiting for a tenth of a second.
-const VISIT: usize = 16;
+/// Commands of one connection, and frames without any, that are dealt with before others have their turn. A read may hold
+/// ten thousand of them: whoever floods is served in between those who do not ([`Shard::defer`]).
+pub(super) const VISIT: usize = 16;
+
+/// The same for a connection that has just said something. Enough for whoever says little, also after a busy machine kept
+/// its words back for a while; and a thousand who each say fifty things at once are not in front of it with more than this.
+pub(super) const FIRST_VISIT: usize = 8;
 
 /// The same when a connection's time is up: what it said in time is to be found, though not at any price.
 pub(super) const LAST_VISIT: usize = 1024;
@@ -38,13 +41,8 @@ const ANSWERS_MAX: usize = 1024;
 const CLOSE_TIMEOUT_MS: u64 = 3000;
 
 impl<S: Socket> Shard<S> {
-    /// Gets on with a connection that wants it: writes, work under way, input.
-    pub(super) fn drive(&mut self, slot: u32, connection: &mut Connection<S>) -> Fate {
-        self.drive_for(VISIT, slot, connection)
-    }
-
-    /// The same, for so many frames and commands.
-    pub(super) fn drive_for(&mut self, visit: usize, slot: u32, connection: &mut Connection<S>) -> Fate {
+    /// Gets on with a connection that wants it: writes, work under way, input for so many frames and commands.
+    pub(super) fn drive(&mut self, visit: usize, slot: u32, connection: &mut Connection<S>) -> Fate {
         self.visit = visit;
         if let Some(wake) = &connection.wake {
             wake.polling();
@@ -108,12 +106,13 @@ impl<S: Socket> Shard<S> {
         Fate::Keep
     }
 
-    /// Puts a connection that has used up its visit behind those that have news: whoever says little is not behind
-    /// whoever says much.
+    /// Puts a connection that has used up its visit behind those that have news, and after its next behind those that
+    /// say a little more than others: whoever says little is not behind whoever says much.
     fn defer(&mut self, slot: u32, connection: &mut Connection<S>) {
         if !connection.deferred {
             connection.deferred = true;
-            self.deferred.push_back(slot);
+            let queue = if self.again { &mut self.deferred } else { &mut self.unfinished };
+            queue.push_back(slot);
         }
     }
 
@@ -179,7 +178,7 @@ impl<S: Socket> Shard<S> {
                 }
             };
             at += decoded.consumed;
-            self.visit = self.visit.saturating_sub(1);
+            let visit = self.visit;
             match decoded.event {
                 None => break,
                 Some(Event::Message { kind, data }) => self.message(slot, connection, kind, data),
@@ -193,6 +192,10 @@ impl<S: Socket> Shard<S> {
                     let code = frame.map(|frame| frame.code);
                     self.peer_closes(slot, connection, code);
                 }
+            }
+            if self.visit == visit {
+                // A frame without commands.
+                self.visit = self.visit.saturating_sub(1);
             }
             if at < input.len() && (connection.unread.is_some() || self.has_to_stop(slot, connection)) {
                 break;

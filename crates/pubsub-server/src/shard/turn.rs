@@ -7,14 +7,15 @@ use std::task::{Context, Poll};
 
 use pubsub_protocol::DisconnectCode;
 use rand::RngExt;
+use smallvec::SmallVec;
 
 use super::connection::{Connection, Purpose, Stage, Written};
 use super::control::{Census, Control, Target};
 use super::deadlines::Deadlines;
 use super::inbox::ShardMessage;
-use super::input::LAST_VISIT;
+use super::input::{FIRST_VISIT, LAST_VISIT, VISIT};
 use super::poller::Watch;
-use super::{Drain, Settings, Shard, TURN, at};
+use super::{Drain, Settings, Shard, TURN, TURN_LATE, at};
 use crate::hub::SPARSE;
 use crate::planted::{self, Bug};
 use crate::session::Session;
@@ -66,8 +67,8 @@ impl<S: Socket> Future for Shard<S> {
             return Poll::Ready(());
         }
         let timed = shard.poll_timer(cx);
-        let waits = !shard.runnable.is_empty() || !shard.deferred.is_empty() || !shard.dirty.is_empty();
-        let more = waits || timed;
+        let queues = [&shard.runnable, &shard.unfinished, &shard.deferred, &shard.dirty];
+        let more = timed || queues.iter().any(|queue| !queue.is_empty());
         if more || !shard.desk.node.hub.inbox(usize::from(shard.index)).is_empty() {
             cx.waker().wake_by_ref();
         }
@@ -170,22 +171,29 @@ impl<S: Socket> Shard<S> {
         self.pass_visits = self.dirty.len();
     }
 
-    /// Polls connections that want it, at most a turn's worth: those with news first, and of those that had their visit
-    /// as many as there is room left for, or half a turn's worth.
+    /// Polls connections that want it: those with news first, then those that were not done with them, and then those that
+    /// never are. Of all no more than are written to in a turn: nobody's answers pile up in front of somebody's publications.
     fn run(&mut self) {
-        let fresh = self.runnable.len().min(TURN);
-        for _ in 0..fresh {
+        (self.again, self.ended) = (false, 0);
+        for _ in 0..TURN - 2 * TURN_LATE {
+            // A crowd that goes away leaves a hundred channels each.
+            if self.ended >= TURN {
+                break;
+            }
             let Some(slot) = self.runnable.pop_front() else { break };
             let connection = self.connections.get(at(slot)).and_then(Option::as_ref);
             if connection.is_some_and(|connection| !connection.deferred) {
-                self.with(slot, |shard, connection| shard.drive(slot, connection));
+                self.with(slot, |shard, connection| shard.drive(FIRST_VISIT, slot, connection));
             }
         }
-        for _ in 0..(TURN - fresh).max(TURN / 2) {
-            let Some(slot) = self.deferred.pop_front() else { return };
+        self.again = true;
+        let queues = [&mut self.unfinished, &mut self.deferred];
+        let late: SmallVec<[u32; 2 * TURN_LATE]> =
+            queues.into_iter().flat_map(|queue| queue.drain(..queue.len().min(TURN_LATE))).collect();
+        for slot in late {
             self.with(slot, |shard, connection| {
                 connection.deferred = false;
-                shard.drive(slot, connection)
+                shard.drive(VISIT, slot, connection)
             });
         }
     }
@@ -287,7 +295,9 @@ impl<S: Socket> Shard<S> {
             self.dirty = std::collections::VecDeque::new();
             self.pass_visits = 0;
             self.runnable = std::collections::VecDeque::new();
+            self.unfinished = std::collections::VecDeque::new();
             self.deferred = std::collections::VecDeque::new();
+            self.due = std::collections::VecDeque::new();
         }
     }
 
@@ -322,6 +332,10 @@ impl<S: Socket> Shard<S> {
     /// Does what the time demands and arms the timer. Returns whether it may already have run out.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
         self.expire();
+        if !self.due.is_empty() {
+            self.timer_ms = None;
+            return true;
+        }
         let drain = self.drain.as_ref().and_then(|drain| drain.schedule.front()).map(|&(ms, _)| ms);
         let next = self.deadlines.next_ms().into_iter().chain(drain).min();
         let Some(next) = next else {
@@ -342,11 +356,14 @@ impl<S: Socket> Shard<S> {
 
     fn expire(&mut self) {
         while let Some((tick, slots)) = self.deadlines.due(self.desk.now) {
-            for slot in slots {
-                let connection = self.connections.get_mut(at(slot)).and_then(Option::as_mut);
-                if connection.is_some_and(|connection| Deadlines::counts(tick, &mut connection.scheduled)) {
-                    self.with(slot, |shard, connection| shard.tick(slot, connection));
-                }
+            self.due.extend(slots.into_iter().map(|slot| (tick, slot)));
+        }
+        // A thousand that were cut in one moment are dropped in another, and the kernel takes its time for each.
+        for _ in 0..TURN_LATE {
+            let Some((tick, slot)) = self.due.pop_front() else { break };
+            let connection = self.connections.get_mut(at(slot)).and_then(Option::as_mut);
+            if connection.is_some_and(|connection| Deadlines::counts(tick, &mut connection.scheduled)) {
+                self.with(slot, |shard, connection| shard.tick(slot, connection));
             }
         }
         while let Some(drain) = &mut self.drain {
@@ -360,7 +377,7 @@ impl<S: Socket> Shard<S> {
     fn tick(&mut self, slot: u32, connection: &mut Connection<S>) -> Fate {
         let now = self.desk.now.ms;
         // What the peer has said in time counts, also if it was not read in time.
-        if connection.stage == Stage::Open && self.drive_for(LAST_VISIT, slot, connection) == Fate::Drop {
+        if connection.stage == Stage::Open && self.drive(LAST_VISIT, slot, connection) == Fate::Drop {
             return Fate::Drop;
         }
         match connection.stage {

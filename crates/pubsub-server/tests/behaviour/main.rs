@@ -8,6 +8,7 @@ mod bad_input;
 mod bugs;
 mod closing;
 mod counting;
+mod fairness;
 mod liveness;
 mod pipelining;
 mod positions;

@@ -49,6 +49,9 @@ struct Arrival {
 pub(crate) struct Lateness {
     pub(crate) p99: Duration,
     pub(crate) arrivals: usize,
+    /// The worst of it, and when that was due, from the beginning of the span.
+    #[allow(dead_code, reason = "shown when a siege fails")]
+    pub(crate) worst: (Duration, Duration),
 }
 
 impl Healthy {
@@ -115,15 +118,20 @@ impl Group {
     }
 
     fn lateness(&self, due: Range<u64>) -> Lateness {
-        let mut late: Vec<u64> = Vec::new();
+        let mut late: Vec<(u64, u64)> = Vec::new();
         for arrived in &self.arrived {
             let arrived = arrived.lock().unwrap();
-            let due = arrived.iter().filter(|arrival| due.contains(&arrival.due_us));
-            late.extend(due.map(|arrival| arrival.at_us.saturating_sub(arrival.due_us)));
+            let theirs = arrived.iter().filter(|arrival| due.contains(&arrival.due_us));
+            late.extend(theirs.map(|one| (one.at_us.saturating_sub(one.due_us), one.due_us - due.start)));
         }
         late.sort_unstable();
         let at = (late.len() * 99).div_ceil(100).saturating_sub(1);
-        Lateness { p99: Duration::from_micros(late.get(at).copied().unwrap_or(0)), arrivals: late.len() }
+        let [p99, worst] = [late.get(at), late.last()].map(|late| late.copied().unwrap_or_default());
+        Lateness {
+            p99: Duration::from_micros(p99.0),
+            arrivals: late.len(),
+            worst: (Duration::from_micros(worst.0), Duration::from_micros(worst.1)),
+        }
     }
 }
 

@@ -12,20 +12,21 @@ use crate::victim::Victim;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size {
     pub(crate) peers: usize,
-    /// How long a flood lasts, and a measurement before it.
+    /// How long a flood lasts, and twice a measurement before it.
     pub(crate) lasts: Duration,
-    /// A 99th percentile below this is good, whatever it is elsewhere: a shared machine has hiccups of its own.
-    pub(crate) good_enough: Duration,
+    /// A 99th percentile below this is good, whatever it is elsewhere: a shared machine has hiccups of its own. None: times
+    /// are not judged. In the normal tests they are the machine's; there `behaviour/fairness.rs` counts instead.
+    pub(crate) good_enough: Option<Duration>,
 }
 
 impl Size {
     pub(crate) fn small() -> Self {
-        Self { peers: 20, lasts: Duration::from_millis(500), good_enough: Duration::from_secs(1) }
+        Self { peers: 20, lasts: Duration::from_millis(500), good_enough: None }
     }
 
     pub(crate) fn large() -> Self {
         let peers = std::env::var("PUBSUB_STRESS_CLIENTS").map_or(1000, |n| n.parse().expect("a number of clients"));
-        Self { peers, lasts: Duration::from_secs(5), good_enough: Duration::from_millis(5) }
+        Self { peers, lasts: Duration::from_secs(5), good_enough: Some(Duration::from_millis(5)) }
     }
 }
 
@@ -45,7 +46,7 @@ pub(crate) struct Siege {
 const SLACK_BYTES: u64 = 24 << 20;
 
 /// How much slower healthy clients may be served than those of a server that nobody besieges, in the same moments.
-const SLOWER: u32 = 2;
+const SLOWER: f64 = 2.0;
 
 /// Lets a crowd loose on a server, and judges. Beside it stands another server with the same healthy clients and no
 /// crowd: whatever the machine and the mere work of the crowd do to latencies, they do to both.
@@ -56,10 +57,11 @@ pub(crate) async fn withstand(size: Size, siege: Siege, attack: impl AsyncFnOnce
     // The first moments are those of a cold server.
     sleep(size.lasts / 2).await;
     let calm = Instant::now();
-    sleep(size.lasts).await;
+    sleep(size.lasts / 2).await;
     let before = healthy.lateness(calm..Instant::now()).await;
     let [before, _] = before.unwrap_or_else(|error| panic!("{name}: before it began: {error}{}", victim.said()));
     let (resident, cpu, descriptors) = (victim.resident(), victim.cpu(), victim.descriptors());
+    let queued = victim.queued();
     let count = victim.counted(counted).await;
     // A crowd has processors of its own. Here it gets what server and healthy clients leave, so that what is measured is
     // what the server does about it and not how the kernel shares two cores.
@@ -80,33 +82,40 @@ pub(crate) async fn withstand(size: Size, siege: Siege, attack: impl AsyncFnOnce
     // Some crowds are done in an instant. What they leave behind is part of what they cost.
     sleep(size.lasts.saturating_sub(took)).await;
     let during = healthy.lateness(begun..Instant::now()).await;
+    let queued = victim.queued() - queued;
     let [during, elsewhere] = during.unwrap_or_else(|error| panic!("{name}: {error}{}", victim.said()));
     peak = peak.max(victim.resident());
     let count = victim.counts_up_to(counted, count + size.peers as f64).await - count;
 
     let peers = size.peers as u64;
     let grown = peak - resident;
+    assert!(during.arrivals > 0 && elsewhere.arrivals > 0, "{name}: healthy clients got nothing at all");
+    let slower = during.p99.as_secs_f64() / elsewhere.p99.as_secs_f64();
+    let good_enough = size.good_enough.is_none_or(|good_enough| during.p99 <= good_enough);
+    let held = match (slower <= SLOWER, good_enough) {
+        (true, _) => "yes",
+        (false, true) => "below the floor",
+        (false, false) => "**no**",
+    };
     table::tell(
         &siege,
         &format!(
-            "{peers} | {:.1} KiB | {:.2} s in {:.1} s | {} → {} | {}",
+            "{peers} | {:.1} KiB | {:.2} s in {:.1} s | {} | {} → {} | {slower:.1}, {held}",
             grown as f64 / 1024.0 / size.peers as f64,
             cpu.as_secs_f64(),
             took.as_secs_f64(),
             ms(before.p99),
-            ms(during.p99),
             ms(elsewhere.p99),
+            ms(during.p99),
         ),
     );
     assert!(count >= size.peers as f64, "{name}: only {count} of {peers} were counted as {counted:?}");
     let most = SLACK_BYTES + peers * bytes_each;
     assert!(grown <= most, "{name}: the server grew by {grown} bytes, {most} were allowed");
-    assert!(during.arrivals > 0 && elsewhere.arrivals > 0, "{name}: healthy clients got nothing at all");
-    let slowest = (SLOWER * elsewhere.p99).max(size.good_enough);
     assert!(
-        during.p99 <= slowest,
-        "{name}: p99 of healthy clients was {during:?} ({before:?} before, {elsewhere:?} at the server beside), {slowest:?} \
-         allowed"
+        slower <= SLOWER || good_enough,
+        "{name}: p99 of healthy clients was {during:?} ({before:?} before, {elsewhere:?} at the server beside): {slower:.1} times \
+         as much; its threads ran for {cpu:?} and stood in line for a processor for {queued:?}"
     );
     healthy.finish().unwrap_or_else(|error| panic!("{name}: {error}{}", victim.said()));
     let until = Instant::now() + Duration::from_secs(20);

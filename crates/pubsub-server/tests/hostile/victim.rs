@@ -75,6 +75,16 @@ impl Victim {
         Duration::from_millis(10 * ticks)
     }
 
+    /// How long its threads stood in line for a processor since its start: that is the machine's part of what it is late.
+    pub(crate) fn queued(&self) -> Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid)).unwrap();
+        let queued = tasks.filter_map(|task| {
+            let stat = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            stat.split(' ').nth(1)?.parse::<u64>().ok()
+        });
+        Duration::from_nanos(queued.sum::<u64>())
+    }
+
     /// All metrics, by name and labels.
     pub(crate) async fn metrics(&self) -> HashMap<String, f64> {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
