@@ -1,6 +1,6 @@
 //! What a publication costs on its way out, room by room: engine, hub, outbox.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +67,7 @@ fn hub(c: &mut Criterion) {
         for n in 0..channels {
             hub.join(0, &format!("c{n}"), 0, n);
         }
-        let mut taken = Vec::new();
+        let mut taken = VecDeque::new();
         hub.inbox(0).take(usize::MAX, usize::MAX, &mut taken);
         group.bench_function(format!("a publication into the inbox, {name}"), |b| {
             b.iter_batched(

@@ -135,7 +135,10 @@ pub struct Shard<S> {
     drain: Option<Drain>,
     stopped: bool,
     scratch: Box<[u8]>,
-    messages: Vec<ShardMessage>,
+    /// Taken from the inbox, and not dealt with yet.
+    messages: VecDeque<ShardMessage>,
+    /// Deliveries made in this turn.
+    delivered: usize,
 }
 
 /// What sessions need, apart from the connections they live in.
@@ -209,7 +212,8 @@ impl<S> Shard<S> {
             drain: None,
             stopped: false,
             scratch: Self::scratch(),
-            messages: Vec::new(),
+            messages: VecDeque::new(),
+            delivered: 0,
         }
     }
 

@@ -230,7 +230,9 @@ impl<S: Socket> Shard<S> {
         }
         let mut slow = Vec::new();
         let mut deliveries = 0;
-        for &slot in self.members.live(&delivery.channel) {
+        let members = self.members.live(&delivery.channel);
+        self.delivered += members.len();
+        for &slot in members {
             let Some(connection) = self.connections.get_mut(at(slot)).and_then(Option::as_mut) else { continue };
             if connection.stage != Stage::Open {
                 continue;
@@ -295,6 +297,7 @@ impl<S: Socket> Shard<S> {
         }
         let mut slots = self.members.live(channel).to_vec();
         slots.extend(self.members.presence_event(channel, push));
+        self.delivered += slots.len();
         for slot in slots {
             let connection = self.connections.get(at(slot)).and_then(Option::as_ref);
             let subscription = connection.and_then(|connection| connection.session.subscriptions().get(channel));

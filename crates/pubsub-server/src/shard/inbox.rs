@@ -4,6 +4,7 @@
 //! [`crate::hub::Hub::poll_room`]), and whoever publishes waits while a shard is behind. Markers and control
 //! messages always enter: there are never more of them than connections.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -70,7 +71,7 @@ pub struct Inbox {
 
 #[derive(Default)]
 struct Queue {
-    messages: std::collections::VecDeque<ShardMessage>,
+    messages: VecDeque<ShardMessage>,
     bytes: usize,
 }
 
@@ -99,7 +100,7 @@ impl Inbox {
     }
 
     /// Takes messages until `messages_max` or `bytes_max` is reached.
-    pub fn take(&self, messages_max: usize, bytes_max: usize, into: &mut Vec<ShardMessage>) {
+    pub fn take(&self, messages_max: usize, bytes_max: usize, into: &mut VecDeque<ShardMessage>) {
         if self.messages.load(Ordering::Acquire) == 0 {
             return;
         }
@@ -108,7 +109,7 @@ impl Inbox {
         while into.len() < messages_max && bytes < bytes_max {
             let Some(message) = queue.messages.pop_front() else { break };
             bytes += message.bytes();
-            into.push(message);
+            into.push_back(message);
         }
         queue.bytes -= bytes;
         self.note(&queue);

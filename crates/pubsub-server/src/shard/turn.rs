@@ -30,6 +30,9 @@ const PASS_MESSAGES_MAX: usize = 256;
 /// Bytes of publications taken in one pass. A connection that takes all it is given never has more waiting.
 const PASS_BYTES_MAX: usize = 256 * 1024;
 
+/// Deliveries of one turn: what waits for them is answered a few milliseconds later.
+const TURN_DELIVERIES: usize = 8192;
+
 /// So many connections at once are a storm: after it memory is given back, though some are still there.
 const STORM: usize = 1024;
 
@@ -68,7 +71,7 @@ impl<S: Socket> Future for Shard<S> {
         }
         let timed = shard.poll_timer(cx);
         let queues = [&shard.runnable, &shard.unfinished, &shard.deferred, &shard.dirty];
-        let more = timed || queues.iter().any(|queue| !queue.is_empty());
+        let more = timed || !shard.messages.is_empty() || queues.iter().any(|queue| !queue.is_empty());
         if more || !shard.desk.node.hub.inbox(usize::from(shard.index)).is_empty() {
             cx.waker().wake_by_ref();
         }
@@ -132,27 +135,17 @@ impl<S: Socket> Shard<S> {
         }
     }
 
+    /// Deals with what came into the inbox, as far as one turn goes. What goes to many is parted by what others say.
     fn take_messages(&mut self) {
-        if self.pass_visits == 0 {
-            (self.pass_messages, self.pass_bytes) = (0, 0);
+        if self.messages.is_empty() {
+            self.fetch_messages();
         }
-        let bytes_max = PASS_BYTES_MAX.min(self.settings.queue_bytes_max / 2).max(1);
-        if self.pass_messages >= PASS_MESSAGES_MAX || self.pass_bytes >= bytes_max {
+        if self.messages.is_empty() {
             return;
         }
-        let mut messages = std::mem::take(&mut self.messages);
-        let hub = &self.desk.node.hub;
-        hub.inbox(usize::from(self.index)).take(
-            PASS_MESSAGES_MAX - self.pass_messages,
-            bytes_max - self.pass_bytes,
-            &mut messages,
-        );
-        hub.made_room();
-        if planted::is(Bug::FanOutOvertaken) {
-            messages.reverse();
-        }
-        self.pass_messages += messages.len();
-        for message in messages.drain(..) {
+        self.delivered = 0;
+        while self.delivered < TURN_DELIVERIES {
+            let Some(message) = self.messages.pop_front() else { break };
             match message {
                 ShardMessage::Join(marker) => self.enter(&marker),
                 ShardMessage::Publication(delivery) => {
@@ -166,9 +159,29 @@ impl<S: Socket> Shard<S> {
                 ShardMessage::Control(control) => self.control(control),
             }
         }
-        self.messages = messages;
         // Whoever has something to send by now has had its turn after so many visits, whatever comes behind it.
         self.pass_visits = self.dirty.len();
+    }
+
+    fn fetch_messages(&mut self) {
+        if self.pass_visits == 0 {
+            (self.pass_messages, self.pass_bytes) = (0, 0);
+        }
+        let bytes_max = PASS_BYTES_MAX.min(self.settings.queue_bytes_max / 2).max(1);
+        if self.pass_messages >= PASS_MESSAGES_MAX || self.pass_bytes >= bytes_max {
+            return;
+        }
+        let hub = &self.desk.node.hub;
+        hub.inbox(usize::from(self.index)).take(
+            PASS_MESSAGES_MAX - self.pass_messages,
+            bytes_max - self.pass_bytes,
+            &mut self.messages,
+        );
+        hub.made_room();
+        self.pass_messages += self.messages.len();
+        if planted::is(Bug::FanOutOvertaken) {
+            self.messages.make_contiguous().reverse();
+        }
     }
 
     /// Polls connections that want it: those with news first, then those that were not done with them, and then those that
@@ -429,7 +442,7 @@ impl<S: Socket> Shard<S> {
             waiting,
             answers: self.answers.len(),
             outbox_bytes: connections.map(|connection| connection.outbox.bytes()).sum(),
-            inbox_messages: self.desk.node.hub.inbox(usize::from(self.index)).len(),
+            inbox_messages: self.messages.len() + self.desk.node.hub.inbox(usize::from(self.index)).len(),
             ..Census::default()
         }
     }

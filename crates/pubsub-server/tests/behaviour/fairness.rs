@@ -141,3 +141,44 @@ async fn who_says_a_little_more_does_not_wait_for_a_flood_either() {
         assert!(longest <= WAIT_MAX, "{longest} answers to {flooders} came first");
     }
 }
+
+/// What goes to many is parted by what others say, however much of it a backend publishes at once.
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_all_that_goes_to_many() {
+    const MEMBERS: u64 = 200;
+    const PUBLICATIONS: u64 = 200;
+    let rig = Rig::start(quiet());
+    let mut members = Vec::new();
+    for _ in 0..MEMBERS {
+        members.push(rig.subscribed("large").await.0);
+    }
+    let mut healthy = rig.connected().await;
+    let publishing = async {
+        for n in 0..PUBLICATIONS {
+            rig.publish("large", json!(n)).await;
+        }
+    };
+    let service = rig.server.service().clone();
+    // A task like the server's own: whoever runs the test has its turn after many of theirs.
+    let asking = tokio::spawn(async move {
+        let (mut delivered, mut longest) = (0, 0);
+        for id in 3.. {
+            healthy.ask(json!({"id": id, "history": {"channel": "large"}})).await;
+            let now = service.metrics().snapshot().deliveries;
+            (delivered, longest) = (now, longest.max(now - delivered));
+            if delivered == MEMBERS * PUBLICATIONS {
+                break;
+            }
+        }
+        longest
+    });
+    let ((), longest) = tokio::join!(publishing, asking);
+    let longest = longest.unwrap();
+    assert!(longest < 10_000, "{longest} deliveries came before an answer");
+    for mut member in members {
+        for n in 0..PUBLICATIONS {
+            assert_eq!(member.reply().await["push"]["pub"]["data"], n);
+        }
+    }
+    rig.at_rest().await;
+}

@@ -67,7 +67,7 @@ fn deliver(bytes_max: usize) -> bool {
     block_on(poll_fn(|cx| {
         ready.register(cx.waker());
         inbox.register(cx.waker());
-        let mut messages = Vec::new();
+        let mut messages = VecDeque::new();
         inbox.take(usize::MAX, usize::MAX, &mut messages);
         for message in &messages {
             let ShardMessage::Publication(delivery) = message else { unreachable!("nothing else was put in") };

@@ -1,5 +1,6 @@
 //! Publish against subscribe: the orders that hub, engine and node keep.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -38,9 +39,9 @@ fn with_engine(check: impl Fn() + Copy + Send + Sync + 'static) {
 
 /// All that a shard has been told since it was last asked, in order.
 fn told(hub: &Hub, shard: usize) -> Vec<ShardMessage> {
-    let mut messages = Vec::new();
+    let mut messages = VecDeque::new();
     hub.inbox(shard).take(usize::MAX, usize::MAX, &mut messages);
-    messages
+    messages.into()
 }
 
 /// The embedded engine answers at once.

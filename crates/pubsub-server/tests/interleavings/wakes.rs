@@ -87,7 +87,7 @@ fn an_inbox_loses_nothing_and_keeps_the_order_of_each_who_puts_in() {
         let mut taken = Vec::new();
         block_on(poll_fn(|cx| {
             inbox.register(cx.waker());
-            let mut messages = Vec::new();
+            let mut messages = VecDeque::new();
             inbox.take(1, usize::MAX, &mut messages);
             taken.extend(messages.iter().map(offset));
             if taken.len() == 3 {
