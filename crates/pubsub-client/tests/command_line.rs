@@ -119,6 +119,16 @@ fn a_bad_token_and_a_forbidden_channel_are_told_apart() {
         assert_eq!(output.status.code(), Some(5), "{arguments:?}: {}", said(&output));
         assert!(said(&output).contains("forbidden"), "{}", said(&output));
     }
+    let for_another = signer.subscription("bob", "$private", None);
+    // A token that was given is not asked for again.
+    for (sub_token, code, expected) in
+        [("nonsense", 5, "does not accept this --sub-token"), (&for_another, 4, "the token is bad")]
+    {
+        let mut listening = pubsub(&server.url, &["sub", "$private", "--sub-token", sub_token]);
+        let output = listening.env("PUBSUB_TOKEN", &token).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{}", said(&output));
+        assert!(said(&output).contains(expected), "{}", said(&output));
+    }
     let sub_token = signer.subscription("ann", "$private", None);
     let mut listening = pubsub(&server.url, &["sub", "$private", "--sub-token", &sub_token, "--join-leave"])
         .env("PUBSUB_TOKEN", &token)
@@ -154,6 +164,18 @@ fn a_wrong_address_says_what_is_allowed() {
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("must begin with ws:// or wss://"), "{}", said(&output));
     assert_eq!(run("ws://localhost", &["sub", ""]).status.code(), Some(2), "no channel has no name");
+}
+
+#[test]
+fn a_timeout_is_a_time_and_a_negative_number_is_data() {
+    for timeout in ["0", "-1", "soon"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_pubsub")).args(["info", "--timeout", timeout]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert!(said(&output).contains("a number above zero is wanted"), "{}", said(&output));
+    }
+    let server = server(Config::open_default());
+    assert!(run(&server.url, &["pub", "c", "-5"]).status.success());
+    assert_eq!(lines(&run(&server.url, &["history", "c"]))[0]["data"], -5);
 }
 
 #[test]

@@ -248,7 +248,11 @@ async fn serve(mut peer: Peer, stream: &mut Stream, cut: Option<&Cut>, seen: &wa
                 Some(command) => Some(command),
                 None => return,
             },
-            _ = seen.changed(), if cut.is_none() => continue,
+            changed = seen.changed(), if cut.is_none() => match changed {
+                Ok(()) => continue,
+                // The reader has ended, and tells why.
+                Err(_) => return,
+            },
             () = tokio::time::sleep(SECOND / 10) => None,
         };
         let reply = match command {
@@ -259,8 +263,8 @@ async fn serve(mut peer: Peer, stream: &mut Stream, cut: Option<&Cut>, seen: &wa
                     Request::Subscribe(request) => {
                         subscribed = true;
                         subscribes += 1;
-                        // No clock moves in such a round: no time limit would end it.
-                        assert!(subscribes < 1_000, "subscribes again and again from {:?}", request.position());
+                        // No clock moves in such a round: no time limit would end it. A sound client needs a few.
+                        assert!(subscribes < 100, "subscribes again and again from {:?}", request.position());
                         Answer::Subscribe(stream.subscribe(&request))
                     }
                     Request::Unsubscribe(_) => {
@@ -307,8 +311,18 @@ async fn serve(mut peer: Peer, stream: &mut Stream, cut: Option<&Cut>, seen: &wa
 /// What a subscriber was told: a publication's life and offset, or that something was not recovered.
 type Told = Option<(u64, u64)>;
 
-/// Runs a client through the cuts. Returns what it was told, and where the stream stands at last.
-async fn run(cuts: &[Cut], forgetful: bool, seed: u64) -> (Vec<Told>, (u64, u64)) {
+/// What a run came to.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    told: Vec<Told>,
+    /// Life and offset where the client was told that it stands.
+    stands_at: (u64, u64),
+    /// Where the stream stands.
+    top: (u64, u64),
+}
+
+/// Runs a client through the cuts, and lets it catch up.
+async fn run(cuts: &[Cut], forgetful: bool, seed: u64) -> Outcome {
     let (connector, mut mock) = mock();
     // Down to mailboxes that hold less than what is recovered at once.
     let config = config().seed(seed).subscription_capacity(2 + seed as usize % 15);
@@ -350,18 +364,19 @@ async fn run(cuts: &[Cut], forgetful: bool, seed: u64) -> (Vec<Told>, (u64, u64)
         }
         serve(mock.upgraded().await, &mut stream, Some(cut), &seen).await;
     }
-    // Whoever still lacks something after an hour without faults has lost it: what was told shows what.
+    // Whoever still lacks something after a minute without faults has lost it: what was told shows what.
     let healed = serve(mock.upgraded().await, &mut stream, None, &seen);
-    let _ = tokio::time::timeout(3_600 * SECOND, healed).await;
+    let _ = tokio::time::timeout(60 * SECOND, healed).await;
     client.close().await;
-    (reader.await.unwrap(), (stream.life, stream.top))
+    let told = reader.await.unwrap();
+    Outcome { told, stands_at: *seen.borrow(), top: (stream.life, stream.top) }
 }
 
-/// Runs under a paused clock, for at most a virtual day: who waits for what never comes must fail, not hang.
+/// Runs under a paused clock, for at most a virtual hour: who waits for what never comes must fail, not hang.
 fn paused<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let day = 24 * 3_600 * SECOND;
-    runtime.block_on(async { tokio::time::timeout(day, future).await.expect("stuck: what is due never came") })
+    let hour = 3_600 * SECOND;
+    runtime.block_on(async { tokio::time::timeout(hour, future).await.expect("stuck: what is due never came") })
 }
 
 proptest! {
@@ -369,13 +384,15 @@ proptest! {
 
     #[test]
     fn each_publication_comes_exactly_once_and_in_order_wherever_connections_are_cut(cuts in cuts(), seed in any::<u64>()) {
-        let (told, (_, top)) = paused(run(&cuts, false, seed));
+        let Outcome { told, top: (_, top), .. } = paused(run(&cuts, false, seed));
         prop_assert_eq!(told, (1..=top).map(|offset| Some((0, offset))).collect::<Vec<_>>());
     }
 
+    // Here it shows as well whether recovery is asked for from too early a place. Where all history is kept that does no
+    // harm, since what comes twice is dropped; at its edge it loses what could be had.
     #[test]
     fn where_history_is_short_or_lost_each_hole_is_announced(cuts in cuts(), seed in any::<u64>()) {
-        let (told, top) = paused(run(&cuts, true, seed));
+        let Outcome { told, stands_at, top } = paused(run(&cuts, true, seed));
         let mut last = (0, 0);
         let mut announced = false;
         for told in told {
@@ -388,7 +405,7 @@ proptest! {
             announced = false;
             last = next;
         }
-        prop_assert!(last == top || announced, "the end is missing: {last:?} of {top:?}");
+        prop_assert_eq!(stands_at, top, "the end is missing: last came {:?}", last);
     }
 }
 
@@ -406,8 +423,8 @@ fn the_same_seed_gives_the_same_run() {
     let traced = |seed| {
         paused(async {
             let start = tokio::time::Instant::now();
-            let told = run(&cuts, true, seed).await;
-            (told, start.elapsed())
+            let outcome = run(&cuts, true, seed).await;
+            (outcome, start.elapsed())
         })
     };
     assert_eq!(traced(1), traced(1));

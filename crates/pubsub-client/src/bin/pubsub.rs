@@ -38,8 +38,8 @@ struct Arguments {
     #[arg(long, env = "PUBSUB_CA_FILE", default_value = "/etc/ssl/certs/ca-certificates.crt", global = true)]
     ca_file: PathBuf,
     /// Seconds that connecting, and each request, may take.
-    #[arg(long, default_value_t = 5.0, global = true)]
-    timeout: f64,
+    #[arg(long, default_value = "5", value_parser = seconds, allow_negative_numbers = true, global = true)]
+    timeout: Duration,
     /// Say more about what happens; twice: everything. RUST_LOG says it in detail.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     verbose: u8,
@@ -76,6 +76,7 @@ enum Command {
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         channel: String,
         /// What to publish. None, or "-": standard input, a line each.
+        #[arg(allow_negative_numbers = true)]
         data: Vec<String>,
     },
     /// Print kept publications of a channel, oldest first.
@@ -110,6 +111,11 @@ fn position(text: &str) -> Result<StreamPosition, String> {
     let (offset, epoch) = text.split_once('@').unwrap_or((text, ""));
     let offset = offset.parse().map_err(|_| "a position is OFFSET@EPOCH, as 7@kXwQmZab".to_owned())?;
     Ok(StreamPosition::new(offset, epoch))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.filter(|seconds| !seconds.is_zero()).ok_or_else(|| "a number above zero is wanted, as 2.5".to_owned())
 }
 
 /// What went wrong, by exit code.
@@ -169,8 +175,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let timeout =
-        Duration::try_from_secs_f64(arguments.timeout).map_err(|_| anyhow!("--timeout must be above zero"))?;
+    let timeout = arguments.timeout;
     let mut config = ClientConfig::builder(&*arguments.url)
         .connect_timeout(timeout)
         .request_timeout(timeout)
@@ -213,7 +218,8 @@ async fn first_connection(client: &Client) -> Result<(), Failure> {
 
 fn not_connected(reason: &CloseReason) -> Failure {
     match reason {
-        CloseReason::Dial(DialError::Closed { code: 3500, .. }) => {
+        // Of a session, too: a subscription token that is another's ends it.
+        CloseReason::Dial(DialError::Closed { code: 3500, .. }) | CloseReason::Server { code: 3500, .. } => {
             Failure::Token("the token is bad: the server does not accept it (3500 invalid token)".to_owned())
         }
         CloseReason::Dial(DialError::Auth(error)) if error.code == 109 => {
@@ -273,8 +279,8 @@ async fn command(
     timeout: Duration,
 ) -> Result<(), Failure> {
     match command {
-        Command::Sub { count, data_only, join_leave, .. } => {
-            in_force(&subscriptions, timeout).await?;
+        Command::Sub { count, data_only, join_leave, sub_token, .. } => {
+            in_force(&subscriptions, timeout, sub_token.is_some()).await?;
             listen(client, subscriptions, join_leave, count, data_only).await
         }
         Command::Pub { channel, data } => publish(client, &channel, data).await,
@@ -315,12 +321,14 @@ async fn command(
 }
 
 /// Waits until all are in force. The first that is refused ends it.
-async fn in_force(subscriptions: &[Subscription], timeout: Duration) -> Result<(), Failure> {
+async fn in_force(subscriptions: &[Subscription], timeout: Duration, with_token: bool) -> Result<(), Failure> {
+    let hint =
+        if with_token { "the server does not accept this --sub-token" } else { "private channels want --sub-token" };
     let begun = try_join_all(subscriptions.iter().map(|subscription| subscription.in_force(timeout))).await;
     begun.map(|_| ()).map_err(|error| match error {
-        SubscribeError::Failed { code: 103, topic, .. } => Failure::Forbidden(format!(
-            "channel \"{topic}\" is forbidden: 103 permission denied (private channels want --sub-token)"
-        )),
+        SubscribeError::Failed { code: 103, topic, .. } => {
+            Failure::Forbidden(format!("channel \"{topic}\" is forbidden: 103 permission denied ({hint})"))
+        }
         SubscribeError::ConnectionClosed(reason) => not_connected(&reason),
         error => Failure::Other(error.into()),
     })
