@@ -60,8 +60,24 @@ pub enum Event {
 
 impl Event {
     /// Code of [`Event::Unsubscribed`] after [`Client::unsubscribe`](crate::Client::unsubscribe).
+    ///
+    /// ```
+    /// # use pubsub_client::Event;
+    /// fn was_wanted(event: &Event) -> bool {
+    ///     matches!(event, Event::Unsubscribed { code: Event::UNSUBSCRIBED_BY_US, .. })
+    /// }
+    /// assert!(was_wanted(&Event::Unsubscribed { code: 0, reason: String::new() }));
+    /// ```
     pub const UNSUBSCRIBED_BY_US: u32 = 0;
     /// Code of [`Event::Unsubscribed`] when the client was closed or gave up.
+    ///
+    /// ```
+    /// # use pubsub_client::Event;
+    /// fn came_with_the_end(event: &Event) -> bool {
+    ///     matches!(event, Event::Unsubscribed { code: Event::CONNECTION_CLOSED, .. })
+    /// }
+    /// assert!(came_with_the_end(&Event::Unsubscribed { code: 1, reason: String::new() }));
+    /// ```
     pub const CONNECTION_CLOSED: u32 = 1;
 
     /// The publication, if it is one.
