@@ -4,7 +4,7 @@ use crate::siege::Siege;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/security.md");
 
-/// Where the figures go, if they are to be kept.
+/// Set, if the figures are to be kept.
 const KEEP: &str = "PUBSUB_HOSTILE_KEEP";
 
 /// Prints a crowd's row; puts it into the page that is to keep it. Fails if the page says something else of this crowd than
@@ -16,8 +16,8 @@ pub(crate) fn tell(siege: &Siege, figures: &str) {
     let text = std::fs::read_to_string(PAGE).unwrap();
     let old = text.lines().find(|line| line.starts_with(&claim));
     let old = old.unwrap_or_else(|| panic!("docs/security.md has no row that begins with\n{claim}"));
-    if let Some(page) = std::env::var_os(KEEP) {
-        std::fs::write(page, text.replace(old, &row)).unwrap();
+    if std::env::var_os(KEEP).is_some() {
+        std::fs::write(PAGE, text.replace(old, &row)).unwrap();
     }
 }
 
