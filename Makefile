@@ -46,7 +46,7 @@ $(PY)/.venv/.installed: $(PY)/requirements.txt
 	$(PY)/.venv/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-stress: ## Two minutes of the stress lab: every scenario, small; ARGS="--seed 7" and the like are passed on
+stress: ## A tour of the stress lab: every scenario, small; ARGS="--seed 7" and the like are passed on
 	$(COMMIT) $(CARGO) build --release -p pubsub-server -p stress
 	$(TARGET)/release/stress run --all --scale 0.02 --out $(TARGET)/stress $(ARGS)
 
