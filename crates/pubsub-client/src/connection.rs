@@ -385,9 +385,6 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
             self.token = None;
         }
         self.shared.set_last_loss(reason.clone());
-        self.shared.registry.connection_lost(code, &reason.to_string(), invalidated);
-        let again = self.shared.pending.connection_lost(&reason);
-        self.shared.inbox.return_to_front(again);
         if self.is_final(&reason) {
             return Flow::Break(reason);
         }
@@ -406,6 +403,10 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
         tracing::info!(target = %self.target, attempt = self.losses, ?delay, %reason, "connection lost");
         self.transition(Input::Lost { attempt: self.losses });
         self.timers.set(Timer::Reconnect, now + delay);
+        // Last, so that whoever hears of it here finds a client that knows it too.
+        self.shared.registry.connection_lost(code, &reason.to_string(), invalidated);
+        let again = self.shared.pending.connection_lost(&reason);
+        self.shared.inbox.return_to_front(again);
         GO_ON
     }
 
@@ -507,11 +508,12 @@ impl<C: Connector, H: ProtocolHandler> Drop for Connection<C, H> {
         if !matches!(reason, CloseReason::Requested) {
             tracing::info!(target = %self.target, %reason, "client ended");
         }
-        self.shared.end(reason);
         self.shared.set_session(None);
+        self.shared.set_closed(reason);
         if !self.state().is_final() {
             self.transition(Input::End);
         }
+        self.shared.end();
     }
 }
 

@@ -128,10 +128,16 @@ impl Shared {
         self.inbox.close();
     }
 
-    /// Ends everything that waits. The reason is set first: whoever adds something after this looks at it again.
-    pub(crate) fn end(&self, reason: CloseReason) {
-        let reason = self.closed.get_or_init(|| reason);
-        self.pending.close(reason);
+    /// Why the client ends. What waits is told by [`end`](Self::end), after this: whoever adds something later looks at it
+    /// again, and whoever is told finds it here.
+    pub(crate) fn set_closed(&self, reason: CloseReason) {
+        let _first_stays = self.closed.set(reason);
+    }
+
+    /// Ends everything that waits.
+    pub(crate) fn end(&self) {
+        let reason = self.close_reason();
+        self.pending.close(&reason);
         self.registry.close(&reason.to_string());
         self.inbox.clear();
         if let Some(messages) = lock(&self.messages).take() {

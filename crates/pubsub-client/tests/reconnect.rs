@@ -4,11 +4,14 @@
 
 mod support;
 
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use pubsub_client::{
     BreakerConfig, BreakerState, CentrifugeHandler, CircuitBreaker, Client, CloseReason, ConnectError, ConnectionState,
-    DialError, PipeConnector,
+    DialError, PipeConnector, PublishError,
 };
 use pubsub_protocol::push::{Disconnect, PushBody};
 use pubsub_protocol::reply::{Answer, ConnectResult};
@@ -107,6 +110,35 @@ async fn codes_that_say_stay_away_are_heeded() {
             }
             assert!(!mock.is_dialled_within(100 * SECOND).await);
         }
+    }
+}
+
+/// Looks at a client in the moment in which somebody who waits is told something.
+struct Look {
+    client: Client,
+    seen: Mutex<Vec<(ConnectionState, bool)>>,
+}
+
+impl Wake for Look {
+    fn wake(self: Arc<Self>) {
+        self.seen.lock().unwrap().push((self.client.state(), self.client.close_reason().is_some()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_hears_that_an_answer_is_lost_finds_a_client_that_knows_it() {
+    for (code, state) in [(1009, ConnectionState::Closed), (3001, ConnectionState::Reconnecting { attempt: 1 })] {
+        let (client, _mock, mut peer) = connected(config()).await;
+        let look = Arc::new(Look { client: client.clone(), seen: Mutex::default() });
+        let mut publishing = pin!(client.publish("news", &1));
+        let waker = Waker::from(Arc::clone(&look));
+        assert!(publishing.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        peer.command().await.unwrap();
+        peer.close(code, "told by the test").await;
+        settle().await;
+        let seen = look.seen.lock().unwrap().clone();
+        assert_eq!(seen, [(state, state == ConnectionState::Closed)]);
+        assert!(matches!(publishing.await, Err(PublishError::OutcomeUnknown(_))));
     }
 }
 
