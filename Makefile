@@ -48,7 +48,7 @@ $(PY)/.venv/.installed: $(PY)/requirements.txt
 
 stress: ## A tour of the stress lab: every scenario, small; ARGS="--seed 7" and the like are passed on
 	$(COMMIT) $(CARGO) build --release -p pubsub-server -p stress
-	$(TARGET)/release/stress run --all --scale 0.02 --out $(TARGET)/stress $(ARGS)
+	$(TARGET)/release/stress run --all --scale 0.02 --jobs 6 --out $(TARGET)/stress $(ARGS)
 
 stress-extreme: ## Every scenario at full size: 13 minutes, and then two days in virtual time, 11 more; writes stress_results.md and failure_modes.md
 	$(COMMIT) $(CARGO) build --release -p pubsub-server -p stress

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use crate::chance::Seed;
 use crate::limits::{self, Ladder, Limits};
 use crate::machine::Machine;
+use crate::progress;
 use crate::report::{self, Directory};
 use crate::scenario::{self, Context, Unfinished};
 use crate::verdict::Verdict;
@@ -30,6 +31,9 @@ pub use replay::{ReplayOptions, replay};
 pub use run::run;
 pub use virtual_time::{ExploreOptions, explore};
 
+/// From this size on a run is a full one: its times are judged, and it needs the machine to itself.
+const FULL_SCALE_MIN: f64 = 0.5;
+
 /// Options of a run.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
@@ -37,6 +41,8 @@ pub struct RunOptions {
     pub seed: Seed,
     /// Size.
     pub scale: f64,
+    /// How many scenarios at once.
+    pub jobs: usize,
     /// The server binary.
     pub server: Option<PathBuf>,
     /// Host and port of a server that runs already.
@@ -47,15 +53,21 @@ pub struct RunOptions {
 
 impl RunOptions {
     fn context(self) -> anyhow::Result<Context> {
-        let Self { seed, scale, server, target, out } = self;
+        let Self { seed, scale, jobs, server, target, out } = self;
         anyhow::ensure!(scale > 0.0 && scale <= 10.0, "--scale is above 0 and at most 10");
+        anyhow::ensure!(jobs > 0, "--jobs 0: at least one at a time");
+        anyhow::ensure!(
+            jobs == 1 || (scale < FULL_SCALE_MIN && target.is_none()),
+            "--jobs {jobs}: side by side only below --scale {FULL_SCALE_MIN}, where times are not judged, and each with a server of its own, so without --target"
+        );
         let target = target.as_deref().map(|target| address("--target", target)).transpose()?;
         if let Some(out) = &out {
             // Better now than after a quarter of an hour.
             writable(out)?;
         }
         let unfinished = Unfinished::default();
-        Ok(Context { seed, scale, server, target, out, quiet: false, commit: crate::commit::commit(), unfinished })
+        let (quiet, commit, alone) = (false, crate::commit::commit(), jobs == 1);
+        Ok(Context { seed, scale, server, target, out, quiet, commit, alone, unfinished })
     }
 }
 
@@ -184,7 +196,7 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 
 fn say(line: &str) {
     // If nobody listens any more the reports are still written.
-    let _ = writeln!(std::io::stdout(), "{line}");
+    let _ = progress::above_bars(|| writeln!(std::io::stdout(), "{line}"));
 }
 
 #[cfg(test)]

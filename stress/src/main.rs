@@ -23,16 +23,19 @@ struct Cli {
 enum Command {
     /// Show the scenarios and what each claims.
     List,
-    /// Run scenarios: each starts a server of its own, hurts it, and writes its report before the next begins.
+    /// Run scenarios: each starts a server of its own, hurts it, and writes its report as soon as it is over.
     ///
     /// The first line says commit, seed and every option. A scenario that did not hold ends with the line that runs it
-    /// again. Ctrl-C ends the server, keeps all reports, and adds one of what was seen of the scenario under way.
+    /// again. Ctrl-C ends the servers, keeps all reports, and adds one of what was seen of each scenario under way.
     Run {
         /// Which; see `stress list`.
         names: Vec<String>,
         /// All of them: about 15 minutes at full size on two cores.
         #[arg(long, conflicts_with = "names")]
         all: bool,
+        /// How many at once, of small ones (below --scale 0.5): most of a small run is waiting.
+        #[arg(long, default_value_t = 1)]
+        jobs: usize,
         #[command(flatten)]
         options: Options,
     },
@@ -168,10 +171,10 @@ struct Options {
     out: Option<PathBuf>,
 }
 
-impl From<Options> for RunOptions {
-    fn from(options: Options) -> Self {
-        let Options { seed, scale, server, target, out } = options;
-        Self { seed, scale, server, target, out }
+impl Options {
+    fn with(self, jobs: usize) -> RunOptions {
+        let Self { seed, scale, server, target, out } = self;
+        RunOptions { seed, scale, jobs, server, target, out }
     }
 }
 
@@ -183,8 +186,8 @@ fn main() -> ExitCode {
     budget::raise_descriptors();
     let outcome = match command {
         Command::List => Ok(cli::list()),
-        Command::Run { names, all, options } => cli::run(&names, all, options.into()),
-        Command::Limits { options } => cli::limits(options.into()),
+        Command::Run { names, all, jobs, options } => cli::run(&names, all, options.with(jobs)),
+        Command::Limits { options } => cli::limits(options.with(1)),
         #[cfg(feature = "planted-bugs")]
         Command::Bugs { list: true, .. } => Ok(cli::list_bugs()),
         #[cfg(feature = "planted-bugs")]

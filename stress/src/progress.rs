@@ -1,15 +1,24 @@
 //! What is going on, for whoever watches: a bar on a terminal, plain lines elsewhere.
 
 use std::io::{IsTerminal, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio::time::Instant;
+
+/// The bars of all that run now, one below the other.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Writes lines where no bar is drawn over them.
+pub fn above_bars<T>(write: impl FnOnce() -> T) -> T {
+    BARS.suspend(write)
+}
 
 /// Shows one scenario's progress.
 #[derive(Clone, Debug)]
 pub struct Progress {
+    name: Arc<str>,
     bar: Option<ProgressBar>,
     quiet: bool,
     /// Every phase so far, for the report.
@@ -21,7 +30,7 @@ impl Progress {
     #[must_use]
     pub fn new(name: &str) -> Self {
         let bar = std::io::stdout().is_terminal().then(|| {
-            let bar = ProgressBar::new(0);
+            let bar = BARS.add(ProgressBar::new(0));
             if let Ok(style) = ProgressStyle::with_template("{prefix:.bold} {msg:32} {wide_bar} {pos}/{len} {elapsed}")
             {
                 bar.set_style(style);
@@ -30,15 +39,13 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
-        let progress = Self { bar, quiet: false, phases: Arc::default() };
-        progress.say(&format!("{name} …"));
-        progress
+        Self { name: name.into(), bar, quiet: false, phases: Arc::default() }
     }
 
     /// Says nothing, for tests.
     #[must_use]
     pub fn quiet() -> Self {
-        Self { bar: None, quiet: true, phases: Arc::default() }
+        Self { name: Arc::default(), bar: None, quiet: true, phases: Arc::default() }
     }
 
     /// A phase of `steps` steps begins.
@@ -48,8 +55,9 @@ impl Progress {
             bar.set_length(steps);
             bar.set_position(0);
             bar.set_message(name.to_owned());
-        } else {
-            self.say(&format!("  {name}"));
+        } else if !self.quiet {
+            // Nobody listens any more if this fails, and the run goes on for its report.
+            let _ = writeln!(std::io::stdout(), "{}: {name} …", self.name);
         }
     }
 
@@ -70,13 +78,6 @@ impl Progress {
     pub fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
-        }
-    }
-
-    fn say(&self, line: &str) {
-        if self.bar.is_none() && !self.quiet {
-            // Nobody listens any more if this fails, and the run goes on for its report.
-            let _ = writeln!(std::io::stdout(), "{line}");
         }
     }
 }

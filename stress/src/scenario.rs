@@ -72,6 +72,8 @@ pub struct Context {
     pub quiet: bool,
     /// The commit the lab was built from.
     pub commit: String,
+    /// Whether nothing else is run meanwhile, neither a scenario nor a test: then process and processors are its own.
+    pub alone: bool,
     /// What the scenario that runs now has so far.
     pub unfinished: Unfinished,
 }
@@ -79,7 +81,7 @@ pub struct Context {
 impl Default for Context {
     fn default() -> Self {
         let (server, target, out, commit, unfinished) = Default::default();
-        Self { seed: Seed(1), scale: 1.0, server, target, out, quiet: true, commit, unfinished }
+        Self { seed: Seed(1), scale: 1.0, server, target, out, quiet: true, commit, alone: false, unfinished }
     }
 }
 

@@ -269,32 +269,47 @@ fn a_report_that_cannot_be_written_does_not_cost_the_others() {
     assert_eq!(names, ["50000_subscriptions_cascade"]);
 }
 
+/// Runs these until each of the lines has been said, ends it by a signal, and returns what it then says. Its servers, of
+/// which there are `servers`, end with it.
+fn interrupted(arguments: &[&str], out: &Path, lines: &[&str], signal: Signal, servers: usize) -> String {
+    let mut lab = Command::new(STRESS)
+        .arg("run")
+        .args(arguments)
+        .args(["--scale", "0.002", "--out", path(out), "--server"])
+        .arg(common::binary())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(lab.stdout.take().unwrap());
+    let mut awaited: Vec<&str> = lines.to_vec();
+    while !awaited.is_empty() {
+        let mut line = String::new();
+        assert!(said.read_line(&mut line).unwrap() > 0, "it ended before it could be interrupted");
+        awaited.retain(|awaited| !line.starts_with(awaited));
+    }
+    let children = children(lab.id());
+    assert_eq!(children.len(), servers, "{children:?}");
+    kill_process(Pid::from_child(&lab), signal).unwrap();
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    assert_eq!(lab.wait().unwrap().code(), Some(2), "{rest}");
+    assert!(children.iter().all(|server| is_gone(*server)), "a server is still there");
+    rest
+}
+
 #[test]
 fn an_interrupted_run_leaves_no_server_and_keeps_what_it_had() {
     for signal in [Signal::INT, Signal::TERM] {
         let out = tempfile::tempdir().unwrap();
-        let mut lab = Command::new(STRESS)
-            .args(["run", QUICK, "half_open_peers", "--scale", "0.002", "--out", path(out.path()), "--server"])
-            .arg(common::binary())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(lab.stdout.take().unwrap());
-        let mut line = String::new();
-        // Its server is there by then, or is about to be.
-        while !line.starts_with("  publish over dead links") {
-            line.clear();
-            assert!(lines.read_line(&mut line).unwrap() > 0, "it ended before it could be interrupted");
-        }
-        let servers = children(lab.id());
-        assert_eq!(servers.len(), 1, "{servers:?}");
-        kill_process(Pid::from_child(&lab), signal).unwrap();
-        let mut rest = String::new();
-        lines.read_to_string(&mut rest).unwrap();
-        assert_eq!(lab.wait().unwrap().code(), Some(2), "{rest}");
+        let rest = interrupted(
+            &[QUICK, "half_open_peers"],
+            out.path(),
+            &["half_open_peers: publish over dead links"],
+            signal,
+            1,
+        );
         assert!(rest.contains("half_open_peers, of which there is") && rest.contains("2 reports are in"), "{rest}");
-        assert!(is_gone(servers[0]), "the server is still there");
         let reports = read_all(out.path()).reports;
         let names: Vec<&str> = reports.iter().map(|report| report.name.as_str()).collect();
         assert_eq!(names, [QUICK, "half_open_peers"]);
@@ -307,6 +322,25 @@ fn an_interrupted_run_leaves_no_server_and_keeps_what_it_had() {
         assert!(!partial.faults.is_empty() && partial.resources.contains_key("server"));
         assert!(partial.timeline.phases.len() > 1 && partial.violations.is_empty(), "{:?}", partial.violations);
     }
+}
+
+#[test]
+fn of_small_ones_side_by_side_each_keeps_what_it_had() {
+    let out = tempfile::tempdir().unwrap();
+    let rest = interrupted(
+        &["half_open_peers", "idle_timeouts", QUICK, "--jobs", "2"],
+        out.path(),
+        &["half_open_peers: publish", "idle_timeouts: "],
+        Signal::INT,
+        2,
+    );
+    assert!(rest.contains("during half_open_peers, idle_timeouts, of which there is"), "{rest}");
+    assert!(rest.contains("2 inconclusive, 1 without a result, of 3"), "{rest}");
+    for report in read_all(out.path()).reports {
+        assert!(report.doubts.iter().any(|doubt| doubt.contains("at the same time")), "{:?}", report.doubts);
+    }
+    tells(&["run", QUICK, "--jobs", "2"], 2, &["--jobs 2", "below --scale 0.5"]);
+    tells(&["run", QUICK, "--jobs", "0"], 2, &["--jobs 0"]);
 }
 
 #[test]

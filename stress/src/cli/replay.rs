@@ -38,8 +38,9 @@ pub fn replay(file: &Path, options: ReplayOptions) -> anyhow::Result<Verdict> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let replayed = what(&text).with_context(|| format!("{}", file.display()))?;
     let ReplayOptions { server, target, plan: as_plan, out } = options;
-    let context =
-        |seed, scale, target| RunOptions { seed, scale, server: server.clone(), target, out: out.clone() }.context();
+    let context = |seed, scale, target| {
+        RunOptions { seed, scale, jobs: 1, server: server.clone(), target, out: out.clone() }.context()
+    };
     let name = format!("replay of {}", file.display());
     match replayed {
         Replayed::Plan(plan) if server.is_none() && !as_plan => virtual_time::replay(&plan),
@@ -59,7 +60,7 @@ pub fn replay(file: &Path, options: ReplayOptions) -> anyhow::Result<Verdict> {
                     report.commit, context.commit
                 ));
             }
-            let outcome = these(&[scenario], &name, &context)?;
+            let outcome = these(&[scenario], &name, 1, &context)?;
             for now in &outcome.reports {
                 for difference in differences(&report.plan, &now.plan) {
                     say(&format!("stress: not as in the report: {difference} (--plan runs what stands there)"));
@@ -79,7 +80,7 @@ fn planned(
 ) -> anyhow::Result<Verdict> {
     let context = context(plan.seed, 1.0, None)?;
     let scenario: Box<dyn Scenario> = Box::new(Planned::new(plan, file));
-    Ok(these(&[scenario], name, &context)?.verdict)
+    Ok(these(&[scenario], name, 1, &context)?.verdict)
 }
 
 /// In what two plans differ: who is there, what they do, and what is done to them. When faults held is not compared: in a plan

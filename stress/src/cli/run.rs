@@ -1,15 +1,17 @@
-//! A run of scenarios, one after the other, each with its report before the next begins.
+//! A run of scenarios, each with its report as soon as it is over: one after the other, or small ones side by side in lanes.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
 use super::{RunOptions, runtime, say, show};
 use crate::report::{Report, matrix};
-use crate::scenario::{self, Context, Scenario};
+use crate::scenario::{self, Context, Scenario, Unfinished};
 use crate::verdict::Verdict;
 
 /// Runs the named scenarios, or all.
@@ -19,9 +21,10 @@ use crate::verdict::Verdict;
 pub fn run(names: &[String], all: bool, options: RunOptions) -> anyhow::Result<Verdict> {
     let scenarios = if all { scenario::all() } else { scenario::named(names)? };
     anyhow::ensure!(!scenarios.is_empty(), "name a scenario, or say --all; `stress list` shows them");
+    let jobs = options.jobs;
     let context = options.context()?;
     let what = if all { "all scenarios".to_owned() } else { names.join(" ") };
-    Ok(these(&scenarios, &what, &context)?.verdict)
+    Ok(these(&scenarios, &what, jobs, &context)?.verdict)
 }
 
 /// What came of a run.
@@ -30,37 +33,47 @@ pub(super) struct Outcome {
     pub(super) reports: Vec<Report>,
 }
 
-/// Runs these, called `what` together.
-pub(super) fn these(scenarios: &[Box<dyn Scenario>], what: &str, context: &Context) -> anyhow::Result<Outcome> {
+/// Runs these, called `what` together, `jobs` at a time.
+pub(super) fn these(
+    scenarios: &[Box<dyn Scenario>],
+    what: &str,
+    jobs: usize,
+    context: &Context,
+) -> anyhow::Result<Outcome> {
     say(&show::first_line(what, context));
+    let began = Instant::now();
     let done = Mutex::new(Done::default());
+    // What is unfinished is a lane's own.
+    let lanes: Vec<Context> =
+        (0..jobs).map(|_| Context { unfinished: Unfinished::default(), ..context.clone() }).collect();
     let runtime = runtime()?;
     let interrupted = runtime.block_on(async {
         tokio::select! {
             biased;
-            () = run_all(scenarios, context, &done) => None,
-            // Dropping the scenario drops its server, which is killed with it.
+            () = run_all(scenarios, &lanes, &done) => None,
+            // Dropping a scenario drops its server, which is killed with it.
             signal = interrupted() => Some(signal),
         }
     });
-    // Everything that was begun ends here, the server first of all.
+    // Everything that was begun ends here, the servers first of all.
     drop(runtime);
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     let left = interrupted.map(|signal| {
-        let at = scenarios.get(done.reports.len() + done.not_run).map_or("the end", |scenario| scenario.name());
-        let partial = context.unfinished.report(signal);
-        let what = if partial.is_some() { "of which there is what was seen until then" } else { "which has no result" };
+        let under_way = std::mem::take(&mut done.under_way).join(", ");
+        let partial: Vec<Report> = lanes.iter().filter_map(|lane| lane.unfinished.report(signal)).collect();
+        let what =
+            if partial.is_empty() { "which has no result" } else { "of which there is what was seen until then" };
         partial.into_iter().for_each(|report| done.take(report, context));
         let kept = context.out.as_ref().map_or_else(
             || "what was found stands above".to_owned(),
             |out| format!("{} reports are in {}", done.reports.len() - done.lost, out.display()),
         );
-        format!("stress: {signal} during {at}, {what}; the server was ended; {kept}")
+        format!("stress: {signal} during {under_way}, {what}; no server is left; {kept}")
     });
     if done.reports.iter().any(|report| !report.faults.is_empty()) {
         say(&matrix::table(&done.reports));
     }
-    say(&show::totals(&done.reports, scenarios.len()));
+    say(&show::totals(&done.reports, scenarios.len(), began.elapsed()));
     let mut verdicts: Vec<Verdict> = done.reports.iter().map(|report| report.verdict).collect();
     verdicts.extend((done.lost > 0 || done.not_run > 0).then_some(Verdict::Inconclusive));
     if let Some(left) = left {
@@ -74,6 +87,8 @@ pub(super) fn these(scenarios: &[Box<dyn Scenario>], what: &str, context: &Conte
 #[derive(Debug, Default)]
 struct Done {
     reports: Vec<Report>,
+    /// Names of those that have begun and are not over.
+    under_way: Vec<&'static str>,
     /// Scenarios that could not be run at all.
     not_run: usize,
     /// Reports that could not be written.
@@ -93,25 +108,38 @@ impl Done {
     }
 }
 
-async fn run_all(scenarios: &[Box<dyn Scenario>], context: &Context, done: &Mutex<Done>) {
-    for scenario in scenarios {
-        // A mistake in one scenario is not to take the others' results along.
-        context.unfinished.forget();
-        let run = async {
-            context.suits(&**scenario)?;
-            scenario.run(context).await
-        };
-        let run = AssertUnwindSafe(run).catch_unwind().await;
-        let result = run.unwrap_or_else(|panic| Err(anyhow::anyhow!("the lab itself panicked: {}", words(&*panic))));
-        let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-        match result {
-            Ok(report) => done.take(report, context),
-            Err(error) => {
-                eprintln!("stress: {}: cannot be run: {error:#}", scenario.name());
-                done.not_run += 1;
+/// Runs all, each in the first lane that is free.
+async fn run_all(scenarios: &[Box<dyn Scenario>], lanes: &[Context], done: &Mutex<Done>) {
+    let left = Mutex::new(scenarios.iter());
+    let next = || lock(&left).next();
+    join_all(lanes.iter().map(async |lane| {
+        while let Some(scenario) = next() {
+            lane.unfinished.forget();
+            lock(done).under_way.push(scenario.name());
+            let run = async {
+                lane.suits(&**scenario)?;
+                scenario.run(lane).await
+            };
+            // A mistake in one scenario is not to take the others' results along.
+            let run = AssertUnwindSafe(run).catch_unwind().await;
+            let result =
+                run.unwrap_or_else(|panic| Err(anyhow::anyhow!("the lab itself panicked: {}", words(&*panic))));
+            let mut done = lock(done);
+            done.under_way.retain(|name| *name != scenario.name());
+            match result {
+                Ok(report) => done.take(report, lane),
+                Err(error) => {
+                    eprintln!("stress: {}: cannot be run: {error:#}", scenario.name());
+                    done.not_run += 1;
+                }
             }
         }
-    }
+    }))
+    .await;
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a panic said.
@@ -169,7 +197,7 @@ mod tests {
         let scenarios: Vec<Box<dyn Scenario>> =
             vec![Box::new(Fragile(false)), Box::new(Fragile(true)), Box::new(Fragile(false))];
         let done = Mutex::default();
-        run_all(&scenarios, &Context::default(), &done).await;
+        run_all(&scenarios, &[Context::default(), Context::default()], &done).await;
         let done = done.into_inner().unwrap();
         assert_eq!((done.reports.len(), done.not_run, done.lost), (2, 1, 0));
     }

@@ -1,5 +1,7 @@
 //! What a run says on a terminal, or into a log.
 
+use std::time::Duration;
+
 use super::say;
 use crate::limits::Rung;
 use crate::machine::Machine;
@@ -66,10 +68,10 @@ pub(super) fn rung(rung: &Rung) {
 }
 
 /// The last line.
-pub(super) fn totals(reports: &[Report], asked: usize) -> String {
+pub(super) fn totals(reports: &[Report], asked: usize, took: Duration) -> String {
     let of = |verdict: Verdict| reports.iter().filter(|report| report.verdict == verdict).count();
     let [held, broken, open] = [Verdict::Held, Verdict::Broken, Verdict::Inconclusive].map(of);
-    let took = number::seconds(reports.iter().map(|report| report.seconds).sum());
+    let took = number::seconds(took.as_secs_f64());
     let missing = asked - reports.len();
     let missing = if missing == 0 { String::new() } else { format!(", {missing} without a result") };
     format!("{held} held, {broken} broken, {open} inconclusive{missing}, of {asked} in {took}")

@@ -21,7 +21,7 @@ const SOURCE: &str = "fault model, F26";
 /// What the server may have beyond what it has at the start; the kernel refuses more (`RLIMIT_DATA`).
 /// At full size, and at small ones.
 const BUDGET_BYTES: [u64; 2] = [64 << 20, 16 << 20];
-/// What is published by the budget: past it, the kernel's buffers (4 MB each) and everything else that could hold it.
+/// What is published by the budget: past it, what the kernel holds and everything else that could hold it.
 const FLOOD: u64 = 3;
 const PAYLOAD_BYTES: u64 = 60_000;
 const HEALTHY: u64 = 2;

@@ -38,8 +38,6 @@ const WARM_UP: Duration = Duration::from_secs(7 * 3600);
 const SAMPLE_EVERY: Duration = Duration::from_secs(300);
 /// Growth of live bytes over the day that would still be no leak: what a level series of this length shows by accident.
 const GROWTH_MAX_PERCENT: f64 = 1.0;
-/// Smaller days do not have the process, and its allocator, for themselves.
-const OWN_PROCESS_SCALE_MIN: f64 = 0.02;
 /// A trend this unlikely by accident is one.
 const P_MIN: f64 = 0.01;
 
@@ -235,8 +233,8 @@ impl Day {
         let growth = Threshold::at_most("trend of live bytes over the day", GROWTH_MAX_PERCENT, "%", SOURCE);
         let delivered = (outcome.tally.pushed + outcome.tally.recovered) as f64;
         let growth = growth.measured(counted);
-        // A day of twenty members is run among other tests of one process, and what those allocate counts as well.
-        run.threshold(if context.scale < OWN_PROCESS_SCALE_MIN { growth.goal() } else { growth });
+        // What others of the same process allocate counts as well.
+        run.threshold(if context.alone { growth } else { growth.goal() });
         // A small one is quick whatever happens, and a busy machine is not the server's fault.
         run.threshold(if context.scale < 1.0 { wall.goal() } else { wall });
         run.threshold(

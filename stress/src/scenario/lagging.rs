@@ -43,7 +43,7 @@ impl Lagging {
     async fn go(&self, context: &Context) -> anyhow::Result<Report> {
         // Few publications have to be large, or the kernel takes them all.
         let (publications, payload_bytes) = if context.scale < 0.5 {
-            (context.scaled(10_000, 2_500), 2_500)
+            (context.scaled(10_000, 1_000), 2_500)
         } else {
             (context.scaled(10_000, 1), 1_000)
         };
@@ -66,7 +66,7 @@ impl Lagging {
         let mut stage = Stage::set(context, self, plan, config, options).await?;
         stage.connect(1, |member| member >= lagging).await?;
         let idle = stage.resident()?;
-        // The kernel takes up to 4 MB for a reader that does not read (`net.ipv4.tcp_wmem`); what comes then is our business.
+        // The kernel takes some for a reader that does not read (`http_server.send_buffer_size`); what comes then is our business.
         let stall = Fault::new("stalled_readers", Kind::Stall)
             .direction(Direction::In)
             .target(Target::Connections((0..lagging).collect()));

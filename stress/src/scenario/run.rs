@@ -87,6 +87,9 @@ impl Run {
         if cfg!(debug_assertions) {
             doubts.push("the lab is a debug build: times and rates are not what they could be".to_owned());
         }
+        if !context.alone {
+            doubts.push("others were run at the same time: times are longer than they need be".to_owned());
+        }
         let report = Report {
             name: scenario.name().to_owned(),
             claim: scenario.claim().to_owned(),
