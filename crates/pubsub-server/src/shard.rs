@@ -39,6 +39,7 @@ use slab::Slab;
 use tokio::time::Sleep;
 
 use crate::clock::Now;
+use crate::hub::Encoded;
 use crate::metrics::{Metrics, ShardMetrics};
 use crate::node::Node;
 use crate::session;
@@ -118,11 +119,13 @@ pub struct Shard<S> {
     again: bool,
     /// Subscriptions that ended in this turn.
     ended: usize,
-    /// Connections with something to send.
+    /// Connections with something to send, and of these the ones that turned out to have much.
     dirty: VecDeque<u32>,
+    heavy: VecDeque<u32>,
     /// What was taken from the inbox in this pass: since all who got something of it were last visited.
     pass_messages: usize,
     pass_bytes: usize,
+    pass_event_bytes: usize,
     /// How many of `dirty` are to be visited before this pass is over.
     pass_visits: usize,
     deadlines: Deadlines,
@@ -137,6 +140,8 @@ pub struct Shard<S> {
     scratch: Box<[u8]>,
     /// Taken from the inbox, and not dealt with yet.
     messages: VecDeque<ShardMessage>,
+    /// Joins and leaves to be told once nothing else is.
+    events: VecDeque<(Arc<str>, Encoded)>,
     /// Deliveries made in this turn.
     delivered: usize,
 }
@@ -201,8 +206,10 @@ impl<S> Shard<S> {
             again: false,
             ended: 0,
             dirty: VecDeque::new(),
+            heavy: VecDeque::new(),
             pass_messages: 0,
             pass_bytes: 0,
+            pass_event_bytes: 0,
             pass_visits: 0,
             deadlines: Deadlines::new(now),
             due: VecDeque::new(),
@@ -213,6 +220,7 @@ impl<S> Shard<S> {
             stopped: false,
             scratch: Self::scratch(),
             messages: VecDeque::new(),
+            events: VecDeque::new(),
             delivered: 0,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use pubsub_protocol::websocket::{Decoder, Event, MessageKind, Opcode, Role};
 use pubsub_protocol::{DisconnectCode, Format};
@@ -36,6 +37,9 @@ const ANSWER_BYTES_MAX: usize = 256 * 1024;
 
 /// The same in frames: small ones take far more memory here than their bytes.
 const ANSWERS_MAX: usize = 1024;
+
+/// A command that takes so long counts as two.
+const COMMAND_TIME: Duration = Duration::from_micros(20);
 
 /// How long a peer has to answer a close frame, and then to close its side.
 const CLOSE_TIMEOUT_MS: u64 = 3000;
@@ -241,7 +245,9 @@ impl<S: Socket> Shard<S> {
                     let (method, begun) = (command.request.name(), Instant::now());
                     connection.session.command(command, &mut self.desk.context());
                     self.apply(slot, connection);
-                    self.cells().command(method, begun.elapsed());
+                    let took = begun.elapsed();
+                    self.cells().command(method, took);
+                    self.spend(took);
                 }
                 Err(error) => {
                     tracing::info!(connection_id = %connection.session.id(), %error, "message refused");
@@ -251,12 +257,17 @@ impl<S: Socket> Shard<S> {
             if connection.session.is_closed() {
                 break;
             }
-            self.visit = self.visit.saturating_sub(1);
             if commands.consumed() < message.len() && self.has_to_stop(slot, connection) {
                 return commands.consumed();
             }
         }
         message.len()
+    }
+
+    /// A command is done: whoever wants much is through with its visit after few.
+    fn spend(&mut self, took: Duration) {
+        let counts = took.as_micros() / COMMAND_TIME.as_micros();
+        self.visit = self.visit.saturating_sub(1 + usize::try_from(counts).unwrap_or(usize::MAX - 1));
     }
 
     /// Ends the conversation from our side.

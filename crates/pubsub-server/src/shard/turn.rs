@@ -4,10 +4,11 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use pubsub_protocol::DisconnectCode;
 use rand::RngExt;
-use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use super::connection::{Connection, Purpose, Stage, Written};
 use super::control::{Census, Control, Target};
@@ -32,6 +33,17 @@ const PASS_BYTES_MAX: usize = 256 * 1024;
 
 /// Deliveries of one turn: what waits for them is answered a few milliseconds later.
 const TURN_DELIVERIES: usize = 8192;
+
+/// How long a turn does one kind of thing, beyond the first of it: whoever says something meanwhile waits for a turn or two.
+/// The counts above and in [`super`] say it for a fast machine and cheap commands, and alone where time stands still.
+const TURN_TIME: Duration = Duration::from_millis(1);
+
+/// Who has more than this to be sent is written to after those who have less: to copy it takes the kernel longer than all
+/// else about a write.
+const HEAVY_BYTES: usize = 4 * 1024;
+
+/// Joins and leaves that wait for others, before publications wait for them too.
+const EVENTS_MAX: usize = 1024;
 
 /// So many connections at once are a storm: after it memory is given back, though some are still there.
 const STORM: usize = 1024;
@@ -70,8 +82,9 @@ impl<S: Socket> Future for Shard<S> {
             return Poll::Ready(());
         }
         let timed = shard.poll_timer(cx);
-        let queues = [&shard.runnable, &shard.unfinished, &shard.deferred, &shard.dirty];
-        let more = timed || !shard.messages.is_empty() || queues.iter().any(|queue| !queue.is_empty());
+        let queues = [&shard.runnable, &shard.unfinished, &shard.deferred, &shard.dirty, &shard.heavy];
+        let told = shard.messages.is_empty() && shard.events.is_empty();
+        let more = timed || !told || queues.iter().any(|queue| !queue.is_empty());
         if more || !shard.desk.node.hub.inbox(usize::from(shard.index)).is_empty() {
             cx.waker().wake_by_ref();
         }
@@ -137,37 +150,57 @@ impl<S: Socket> Shard<S> {
 
     /// Deals with what came into the inbox, as far as one turn goes. What goes to many is parted by what others say.
     fn take_messages(&mut self) {
-        if self.messages.is_empty() {
+        if self.pass_visits == 0 {
+            (self.pass_messages, self.pass_bytes, self.pass_event_bytes) = (0, 0, 0);
+        }
+        if self.messages.is_empty() && self.events.len() < EVENTS_MAX {
             self.fetch_messages();
         }
-        if self.messages.is_empty() {
+        if self.messages.is_empty() && self.events.is_empty() {
             return;
         }
         self.delivered = 0;
-        while self.delivered < TURN_DELIVERIES {
-            let Some(message) = self.messages.pop_front() else { break };
+        let began = Instant::now();
+        while let Some(message) = self.messages.pop_front() {
             match message {
                 ShardMessage::Join(marker) => self.enter(&marker),
                 ShardMessage::Publication(delivery) => {
+                    self.pass_messages += 1;
                     self.pass_bytes += delivery.push.bytes();
                     self.deliver(&delivery);
                 }
-                ShardMessage::PresenceEvent { channel, push } => {
-                    self.pass_bytes += push.bytes();
-                    self.tell_presence(&channel, &push);
-                }
+                ShardMessage::PresenceEvent { channel, push } => self.events.push_back((channel, push)),
                 ShardMessage::Control(control) => self.control(control),
             }
+            if self.delivered >= TURN_DELIVERIES || began.elapsed() >= TURN_TIME {
+                break;
+            }
         }
+        self.tell_events(began);
         // Whoever has something to send by now has had its turn after so many visits, whatever comes behind it.
-        self.pass_visits = self.dirty.len();
+        self.pass_visits = self.dirty.len() + self.heavy.len();
+    }
+
+    /// Tells of joins and leaves, after all else: a crowd that goes away is told to all who stay, a thousand times a
+    /// thousand, and no publication waits for that. Among themselves they keep their order.
+    fn tell_events(&mut self, began: Instant) {
+        // Half of what publications may take in a pass, and nothing of theirs.
+        while self.pass_event_bytes < self.pass_bytes_max() / 2 {
+            let Some((channel, push)) = self.events.pop_front() else { break };
+            self.pass_event_bytes += push.bytes();
+            self.tell_presence(&channel, &push);
+            if self.delivered >= TURN_DELIVERIES || began.elapsed() >= TURN_TIME {
+                break;
+            }
+        }
+    }
+
+    fn pass_bytes_max(&self) -> usize {
+        PASS_BYTES_MAX.min(self.settings.queue_bytes_max / 2).max(2)
     }
 
     fn fetch_messages(&mut self) {
-        if self.pass_visits == 0 {
-            (self.pass_messages, self.pass_bytes) = (0, 0);
-        }
-        let bytes_max = PASS_BYTES_MAX.min(self.settings.queue_bytes_max / 2).max(1);
+        let bytes_max = self.pass_bytes_max();
         if self.pass_messages >= PASS_MESSAGES_MAX || self.pass_bytes >= bytes_max {
             return;
         }
@@ -178,7 +211,6 @@ impl<S: Socket> Shard<S> {
             &mut self.messages,
         );
         hub.made_room();
-        self.pass_messages += self.messages.len();
         if planted::is(Bug::FanOutOvertaken) {
             self.messages.make_contiguous().reverse();
         }
@@ -188,31 +220,47 @@ impl<S: Socket> Shard<S> {
     /// never are. Of all no more than are written to in a turn: nobody's answers pile up in front of somebody's publications.
     fn run(&mut self) {
         (self.again, self.ended) = (false, 0);
+        let began = Instant::now();
         for _ in 0..TURN - 2 * TURN_LATE {
-            // A crowd that goes away leaves a hundred channels each.
-            if self.ended >= TURN {
-                break;
-            }
             let Some(slot) = self.runnable.pop_front() else { break };
             let connection = self.connections.get(at(slot)).and_then(Option::as_ref);
             if connection.is_some_and(|connection| !connection.deferred) {
                 self.with(slot, |shard, connection| shard.drive(FIRST_VISIT, slot, connection));
             }
+            // A crowd that goes away leaves a hundred channels each.
+            if self.ended >= TURN || began.elapsed() >= TURN_TIME {
+                break;
+            }
         }
         self.again = true;
-        let queues = [&mut self.unfinished, &mut self.deferred];
-        let late: SmallVec<[u32; 2 * TURN_LATE]> =
-            queues.into_iter().flat_map(|queue| queue.drain(..queue.len().min(TURN_LATE))).collect();
-        for slot in late {
-            self.with(slot, |shard, connection| {
-                connection.deferred = false;
-                shard.drive(VISIT, slot, connection)
-            });
+        // What these leave unfinished waits for the next turn.
+        let waiting = [self.unfinished.len(), self.deferred.len()].map(|waiting| waiting.min(TURN_LATE));
+        for n in 0..TURN_LATE {
+            if n < waiting[0]
+                && let Some(slot) = self.unfinished.pop_front()
+            {
+                self.revisit(slot);
+            }
+            if n < waiting[1]
+                && let Some(slot) = self.deferred.pop_front()
+            {
+                self.revisit(slot);
+            }
+            if began.elapsed() >= TURN_TIME {
+                break;
+            }
         }
     }
 
-    /// Writes to connections that have something to send, at most a turn's worth. A panic costs the connection that was
-    /// written to and no other.
+    fn revisit(&mut self, slot: u32) {
+        self.with(slot, |shard, connection| {
+            connection.deferred = false;
+            shard.drive(VISIT, slot, connection)
+        });
+    }
+
+    /// Writes to connections that have something to send, at most a turn's worth: those with little first, and then as many
+    /// of those with much as there is time for. A panic costs the connection that was written to and no other.
     fn flush(&mut self) {
         let mut writing = None;
         if catch_unwind(AssertUnwindSafe(|| self.flush_each(&mut writing))).is_err()
@@ -224,25 +272,44 @@ impl<S: Socket> Shard<S> {
     }
 
     fn flush_each(&mut self, writing: &mut Option<u32>) {
-        for _ in 0..TURN {
+        let mut visits = 0;
+        while visits < TURN {
             let Some(slot) = self.dirty.pop_front() else { break };
-            self.pass_visits = self.pass_visits.saturating_sub(1);
-            let Some(connection) = self.connections.get_mut(at(slot)).and_then(Option::as_mut) else { continue };
-            connection.dirty = false;
-            // Nearly always all is written, and that is all: no deadline moves, no effect comes of it.
-            if connection.is_plain() && connection.blocked_ms == 0 && connection.outbox.answer_bytes() == 0 {
-                *writing = Some(slot);
-                let waker = connection.socket_waker(&self.ready, slot);
-                let mut cx = Context::from_waker(&waker);
-                let Written { flushed, bytes } = connection.flush(&mut cx, self.desk.now.ms);
-                self.cells().bytes_sent.add(bytes);
-                if !matches!(flushed, Poll::Ready(Ok(()))) {
-                    self.with(slot, |shard, connection| shard.after_write(slot, connection, flushed));
-                }
-                continue;
+            let connection = self.connections.get(at(slot)).and_then(Option::as_ref);
+            if connection.is_some_and(|connection| connection.outbox.bytes() > HEAVY_BYTES) {
+                self.heavy.push_back(slot);
+            } else {
+                self.flush_one(slot, writing);
+                visits += 1;
             }
-            self.with(slot, |shard, connection| shard.write(slot, connection));
         }
+        let began = Instant::now();
+        for _ in 0..TURN {
+            let Some(slot) = self.heavy.pop_front() else { break };
+            self.flush_one(slot, writing);
+            if began.elapsed() >= TURN_TIME {
+                break;
+            }
+        }
+    }
+
+    fn flush_one(&mut self, slot: u32, writing: &mut Option<u32>) {
+        self.pass_visits = self.pass_visits.saturating_sub(1);
+        let Some(connection) = self.connections.get_mut(at(slot)).and_then(Option::as_mut) else { return };
+        connection.dirty = false;
+        // Nearly always all is written, and that is all: no deadline moves, no effect comes of it.
+        if connection.is_plain() && connection.blocked_ms == 0 && connection.outbox.answer_bytes() == 0 {
+            *writing = Some(slot);
+            let waker = connection.socket_waker(&self.ready, slot);
+            let mut cx = Context::from_waker(&waker);
+            let Written { flushed, bytes } = connection.flush(&mut cx, self.desk.now.ms);
+            self.cells().bytes_sent.add(bytes);
+            if !matches!(flushed, Poll::Ready(Ok(()))) {
+                self.with(slot, |shard, connection| shard.after_write(slot, connection, flushed));
+            }
+            return;
+        }
+        self.with(slot, |shard, connection| shard.write(slot, connection));
     }
 
     /// Does something with a connection, and what its session wants done because of it. A panic costs this
@@ -306,6 +373,8 @@ impl<S: Socket> Shard<S> {
         if self.connections.is_empty() {
             self.connections = slab::Slab::new();
             self.dirty = std::collections::VecDeque::new();
+            self.heavy = std::collections::VecDeque::new();
+            self.events = std::collections::VecDeque::new();
             self.pass_visits = 0;
             self.runnable = std::collections::VecDeque::new();
             self.unfinished = std::collections::VecDeque::new();
@@ -372,11 +441,15 @@ impl<S: Socket> Shard<S> {
             self.due.extend(slots.into_iter().map(|slot| (tick, slot)));
         }
         // A thousand that were cut in one moment are dropped in another, and the kernel takes its time for each.
+        let began = Instant::now();
         for _ in 0..TURN_LATE {
             let Some((tick, slot)) = self.due.pop_front() else { break };
             let connection = self.connections.get_mut(at(slot)).and_then(Option::as_mut);
             if connection.is_some_and(|connection| Deadlines::counts(tick, &mut connection.scheduled)) {
                 self.with(slot, |shard, connection| shard.tick(slot, connection));
+                if began.elapsed() >= TURN_TIME {
+                    break;
+                }
             }
         }
         while let Some(drain) = &mut self.drain {
@@ -442,7 +515,9 @@ impl<S: Socket> Shard<S> {
             waiting,
             answers: self.answers.len(),
             outbox_bytes: connections.map(|connection| connection.outbox.bytes()).sum(),
-            inbox_messages: self.messages.len() + self.desk.node.hub.inbox(usize::from(self.index)).len(),
+            inbox_messages: self.messages.len()
+                + self.events.len()
+                + self.desk.node.hub.inbox(usize::from(self.index)).len(),
             ..Census::default()
         }
     }

@@ -51,12 +51,12 @@ impl<L: Listener> ShortWay<L> {
         Self { entrance, paths }
     }
 
-    /// Reads the first bytes of a connection. If they are a plain upgrade that is granted, it is answered.
+    /// Reads the head of a connection's first request. If it is a plain upgrade that is granted, it is answered.
     ///
     /// # Errors
     /// When the connection breaks.
     pub async fn receive(&self, mut stream: L::Stream, peer: Option<SocketAddr>) -> io::Result<Newcomer<L::Stream>> {
-        let mut begun = read_first(&mut stream).await?;
+        let mut begun = read_head(&mut stream).await?;
         let Some((request, head_bytes, purpose)) = recognise(&begun, &self.paths) else {
             return Ok(Newcomer::Other(stream, begun));
         };
@@ -70,8 +70,7 @@ impl<L: Listener> ShortWay<L> {
     }
 }
 
-/// A plain upgrade to one of `paths`, and how many bytes its head has. A head that is not there to its end is left to
-/// HTTP: to look at it again after each byte is what somebody who sends byte by byte would like.
+/// A plain upgrade to one of `paths`, and how many bytes its head has.
 fn recognise(begun: &[u8], paths: &[(String, Purpose)]) -> Option<(Request<()>, usize, Purpose)> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut parsed = httparse::Request::new(&mut headers);
@@ -98,17 +97,45 @@ fn recognise(begun: &[u8], paths: &[(String, Purpose)]) -> Option<(Request<()>, 
     is_host_in_order(&request).then_some((request, head_bytes, purpose))
 }
 
-/// Reads what comes first, through a buffer that all connections of a thread share: one that waits for its first byte
+/// Reads until there is a whole head, or something that HTTP has to refuse. Whoever sends half of one and waits costs these
+/// bytes, where HTTP would hold a buffer of many kilobytes; and who sends it byte by byte does not have it parsed each time.
+async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+    let (mut begun, mut parsed) = (Vec::new(), 0);
+    loop {
+        let before = begun.len();
+        read_more(stream, &mut begun).await?;
+        let ended = begun.len() == before || begun.len() >= HEAD_BYTES_MAX;
+        if ended || has_end(&begun[before.saturating_sub(3)..]) {
+            return Ok(begun);
+        }
+        if begun.len() >= 2 * parsed {
+            parsed = begun.len();
+            let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+            if httparse::Request::new(&mut headers).parse(&begun).is_err() {
+                return Ok(begun);
+            }
+        }
+    }
+}
+
+/// Whether a head ends in it: by an empty line, as strict or lax as HTTP reads it.
+fn has_end(bytes: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', bytes).any(|at| matches!(&bytes[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]))
+}
+
+/// Reads what there is, through a buffer that all connections of a thread share: one that waits for its first byte
 /// holds none.
-async fn read_first(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+async fn read_more(stream: &mut (impl AsyncRead + Unpin), begun: &mut Vec<u8>) -> io::Result<()> {
     thread_local! {
         static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; HEAD_BYTES_MAX].into());
     }
     poll_fn(|cx| {
         BUFFER.with_borrow_mut(|buffer| {
-            let mut read = ReadBuf::new(buffer);
+            let mut read = ReadBuf::new(&mut buffer[..HEAD_BYTES_MAX - begun.len()]);
             ready!(Pin::new(&mut *stream).poll_read(cx, &mut read))?;
-            Poll::Ready(Ok(read.filled().to_vec()))
+            begun.reserve_exact(read.filled().len());
+            begun.extend_from_slice(read.filled());
+            Poll::Ready(Ok(()))
         })
     })
     .await
@@ -129,6 +156,8 @@ fn answer(response: &Response<()>) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const PLAIN: &str = "GET /connection/websocket?cf_ws_frame_ping_pong=true HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\n\
@@ -136,6 +165,39 @@ mod tests {
 
     fn is_recognised(begun: &str) -> bool {
         recognise(begun.as_bytes(), &[("/connection/websocket".to_owned(), Purpose::Session)]).is_some()
+    }
+
+    /// What is read of these pieces before somebody looks at it.
+    async fn read(pieces: &[&[u8]]) -> Vec<u8> {
+        let (mut ours, mut theirs) = tokio::io::duplex(HEAD_BYTES_MAX);
+        let say = async move {
+            for piece in pieces {
+                theirs.write_all(piece).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::join!(say, async { read_head(&mut ours).await.unwrap() }).1
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_is_read_to_its_end_however_it_comes() {
+        for at in 1..PLAIN.len() {
+            let (first, second) = PLAIN.as_bytes().split_at(at);
+            assert_eq!(read(&[first, second, b"more"]).await, PLAIN.as_bytes(), "parted at {at}");
+        }
+        let bytes: Vec<&[u8]> = PLAIN.as_bytes().chunks(1).collect();
+        assert_eq!(read(&bytes).await, PLAIN.as_bytes());
+        assert_eq!(read(&[b"GET / HTTP/1.1\n", b"\n", b"more"]).await, b"GET / HTTP/1.1\n\n");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_no_head_is_not_waited_for() {
+        assert_eq!(read(&[b"\x16\x03\x01", b"more"]).await, b"\x16\x03\x01");
+        assert_eq!(read(&[b"GET / HT", b"TP/9.9\r\nX", b"more"]).await, b"GET / HTTP/9.9\r\nX");
+        assert_eq!(read(&[b"GET / HTTP/1.1\r\n"]).await, b"GET / HTTP/1.1\r\n");
+        let line = b"X: 0123456789\r\n".repeat(HEAD_BYTES_MAX / 15 + 1);
+        let long: Vec<&[u8]> = [b"GET / HTTP/1.1\r\n".as_slice()].into_iter().chain(line.chunks(15)).collect();
+        assert!(read(&long).await.len() <= HEAD_BYTES_MAX);
     }
 
     #[test]
