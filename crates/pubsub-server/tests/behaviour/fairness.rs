@@ -182,3 +182,31 @@ async fn nobody_waits_for_all_that_goes_to_many() {
     }
     rig.at_rest().await;
 }
+
+/// Whoever gets little is not behind those who get much: of what is written to them at once, a part goes first.
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_those_who_get_much() {
+    const MEMBERS: usize = 200;
+    const BYTES: usize = 20_000;
+    let rig = Rig::start(quiet());
+    let mut members = Vec::new();
+    for _ in 0..MEMBERS {
+        members.push(rig.subscribed("loud").await.0);
+    }
+    let (mut healthy, _) = rig.subscribed("healthy").await;
+    let before = rig.stats().bytes_sent;
+    let service = rig.server.service().clone();
+    // As above: it hears of it when the server's turn is over.
+    let hearing = tokio::spawn(async move {
+        healthy.reply().await;
+        service.metrics().snapshot().bytes_sent
+    });
+    rig.publish("loud", json!("x".repeat(BYTES))).await;
+    rig.publish("healthy", json!(1)).await;
+    let written = usize::try_from(hearing.await.unwrap() - before).unwrap() / BYTES;
+    assert!(written <= 2 * 64, "{written} of {MEMBERS} large ones were written first");
+    for mut member in members {
+        assert_eq!(member.reply().await["push"]["pub"]["data"].as_str().map(str::len), Some(BYTES));
+    }
+    rig.at_rest().await;
+}
