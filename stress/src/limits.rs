@@ -126,7 +126,7 @@ pub struct Rung {
 pub enum Bound {
     /// Nobody: no objective broke on this ladder.
     Nothing,
-    /// The lab: it had no descriptors, could not offer the load, or took most of a machine that had no time left. The server
+    /// The lab: it had no descriptors, could not offer the load, or took several times as much of the machine as the server, which
     /// may be able to do more.
     Lab,
     /// All cores were in use, by server and lab together, and the server had its share.
@@ -142,7 +142,8 @@ impl Bound {
         match rung {
             Rung { broken: None, .. } => Self::Nothing,
             Rung { clamped: true, .. } => Self::Lab,
-            _ if used >= SATURATED * cores as f64 && server < LAB_SHARE * rung.lab_cores => Self::Lab,
+            // Also where the machine has time left: how late a large payload is, is mostly the time of who works on it longest.
+            Rung { server_cores: Some(server), .. } if *server < LAB_SHARE * rung.lab_cores => Self::Lab,
             _ if used >= SATURATED * cores as f64 => Self::Machine,
             _ if rung.offered < OFFERED_OBJECTIVE => Self::Lab,
             _ => Self::Server,
@@ -367,6 +368,8 @@ mod tests {
         assert_eq!(bound(rung(1, Some("x"), 0.5, 0.9, 0.5)), Bound::Lab);
         assert_eq!(bound(rung(1, Some("x"), 0.5, 1.0, 0.9)), Bound::Machine);
         assert_eq!(bound(rung(1, Some("x"), 1.0, 0.15, 1.75)), Bound::Lab);
+        assert_eq!(bound(rung(1, Some("x"), 1.0, 0.28, 1.16)), Bound::Lab);
+        assert_eq!(bound(Rung { server_cores: None, ..rung(1, Some("x"), 1.0, 0.0, 0.5) }), Bound::Server);
         assert_eq!(bound(Rung { clamped: true, ..rung(1, Some("x"), 1.0, 0.1, 0.1) }), Bound::Lab);
     }
 }
