@@ -31,6 +31,7 @@ mod work;
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
 use parking_lot::Mutex;
@@ -58,6 +59,10 @@ const TURN: usize = 64;
 /// Of these, the ones that were not done after their first visit; as many that were not after more; and beside them as many
 /// whose time is up. Who comes meanwhile waits for so many visits.
 const TURN_LATE: usize = 8;
+
+/// How long a turn does one kind of thing, beyond the first of it: whoever says something meanwhile waits for a turn or two.
+/// The counts say it for a fast machine and cheap commands, and alone where time stands still.
+const TURN_TIME: Duration = Duration::from_millis(1);
 
 /// Where sockets are handed to a shard.
 pub struct Door<S> {
@@ -142,6 +147,8 @@ pub struct Shard<S> {
     messages: VecDeque<ShardMessage>,
     /// Joins and leaves to be told once nothing else is.
     events: VecDeque<(Arc<str>, Encoded)>,
+    /// Those who are gone and have not been seen off.
+    departures: VecDeque<work::Departure>,
     /// Deliveries made in this turn.
     delivered: usize,
 }
@@ -213,7 +220,7 @@ impl<S> Shard<S> {
             pass_visits: 0,
             deadlines: Deadlines::new(now),
             due: VecDeque::new(),
-            timer: Box::pin(tokio::time::sleep(std::time::Duration::ZERO)),
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             timer_ms: None,
             stalled_ms: 0,
             drain: None,
@@ -221,6 +228,7 @@ impl<S> Shard<S> {
             scratch: Self::scratch(),
             messages: VecDeque::new(),
             events: VecDeque::new(),
+            departures: VecDeque::new(),
             delivered: 0,
         }
     }

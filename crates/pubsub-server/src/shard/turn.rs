@@ -4,7 +4,6 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use pubsub_protocol::DisconnectCode;
 use rand::RngExt;
@@ -16,7 +15,7 @@ use super::deadlines::Deadlines;
 use super::inbox::ShardMessage;
 use super::input::{FIRST_VISIT, LAST_VISIT, VISIT};
 use super::poller::Watch;
-use super::{Drain, Settings, Shard, TURN, TURN_LATE, at};
+use super::{Drain, Settings, Shard, TURN, TURN_LATE, TURN_TIME, at};
 use crate::hub::SPARSE;
 use crate::planted::{self, Bug};
 use crate::session::Session;
@@ -33,10 +32,6 @@ const PASS_BYTES_MAX: usize = 256 * 1024;
 
 /// Deliveries of one turn: what waits for them is answered a few milliseconds later.
 const TURN_DELIVERIES: usize = 8192;
-
-/// How long a turn does one kind of thing, beyond the first of it: whoever says something meanwhile waits for a turn or two.
-/// The counts above and in [`super`] say it for a fast machine and cheap commands, and alone where time stands still.
-const TURN_TIME: Duration = Duration::from_millis(1);
 
 /// Who has more than this to be sent is written to after those who have less: to copy it takes the kernel longer than all
 /// else about a write.
@@ -77,13 +72,15 @@ impl<S: Socket> Future for Shard<S> {
         // After that: what was published just now is delivered in the same turn.
         shard.take_messages();
         shard.flush();
+        shard.see_off();
         if shard.stopped {
             shard.drop_all();
+            shard.see_off_all();
             return Poll::Ready(());
         }
         let timed = shard.poll_timer(cx);
         let queues = [&shard.runnable, &shard.unfinished, &shard.deferred, &shard.dirty, &shard.heavy];
-        let told = shard.messages.is_empty() && shard.events.is_empty();
+        let told = shard.messages.is_empty() && shard.events.is_empty() && shard.departures.is_empty();
         let more = timed || !told || queues.iter().any(|queue| !queue.is_empty());
         if more || !shard.desk.node.hub.inbox(usize::from(shard.index)).is_empty() {
             cx.waker().wake_by_ref();
@@ -375,6 +372,7 @@ impl<S: Socket> Shard<S> {
             self.dirty = std::collections::VecDeque::new();
             self.heavy = std::collections::VecDeque::new();
             self.events = std::collections::VecDeque::new();
+            self.departures.shrink_to_fit();
             self.pass_visits = 0;
             self.runnable = std::collections::VecDeque::new();
             self.unfinished = std::collections::VecDeque::new();
@@ -517,6 +515,7 @@ impl<S: Socket> Shard<S> {
             outbox_bytes: connections.map(|connection| connection.outbox.bytes()).sum(),
             inbox_messages: self.messages.len()
                 + self.events.len()
+                + self.departures.len()
                 + self.desk.node.hub.inbox(usize::from(self.index)).len(),
             ..Census::default()
         }

@@ -5,11 +5,14 @@
 //! after having been put into it.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use super::Shard;
+use tokio::time::Instant;
+
 use super::connection::Connection;
+use super::{Shard, TURN, TURN_TIME};
 use crate::node::Work;
 use crate::session::operation::Operation;
 use crate::session::subscriptions::Subscription;
@@ -19,9 +22,12 @@ use crate::transport::socket::Socket;
 pub(super) enum Waiting {
     /// Its completion goes to the session, and is of no interest once that has ended.
     Operation(Work),
-    /// Takes a subscriber out of a channel's presence, whatever becomes of the connection.
-    Departure(Pin<Box<dyn Future<Output = ()> + Send>>),
+    /// Done whatever becomes of the connection.
+    Departure(Departure),
 }
+
+/// Takes a subscriber out of a channel's presence, and tells the others.
+pub(super) type Departure = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// In the order in which it is done.
 pub(super) type Queue = VecDeque<Waiting>;
@@ -47,12 +53,33 @@ impl<S: Socket> Shard<S> {
         let node = self.desk.node.clone();
         let (present, announced) = (subscription.traits.present, subscription.traits.announced);
         let channel = subscription.channel.clone();
-        let mut departure = Box::pin(async move { node.depart(channel, info, present, announced).await });
+        let mut departure: Departure = Box::pin(async move { node.depart(channel, info, present, announced).await });
+        if connection.session.is_closed() && connection.work.is_none() {
+            // It will not come back to the channel, and it may have had a hundred of them.
+            return self.departures.push_back(departure);
+        }
         let at_once =
             connection.work.is_none() && departure.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
         if !at_once {
             self.wait_for(slot, connection, Waiting::Departure(departure));
         }
+    }
+
+    /// Sees off those who are gone, as far as a turn goes.
+    pub(super) fn see_off(&mut self) {
+        let began = Instant::now();
+        for _ in 0..TURN {
+            let Some(departure) = self.departures.pop_front() else { break };
+            see_off(departure);
+            if began.elapsed() >= TURN_TIME {
+                break;
+            }
+        }
+    }
+
+    /// Sees off all of them.
+    pub(super) fn see_off_all(&mut self) {
+        self.departures.drain(..).for_each(see_off);
     }
 
     fn wait_for(&mut self, slot: u32, connection: &mut Connection<S>, waiting: Waiting) {
@@ -103,5 +130,15 @@ impl<S: Socket> Shard<S> {
                 }
             });
         }
+    }
+}
+
+/// Nobody waits for it, so that what an engine does not do at once does not wait in the shard's way.
+fn see_off(mut departure: Departure) {
+    let mut cx = Context::from_waker(Waker::noop());
+    match catch_unwind(AssertUnwindSafe(|| departure.as_mut().poll(&mut cx))) {
+        Ok(Poll::Ready(())) => {}
+        Ok(Poll::Pending) => drop(tokio::spawn(departure)),
+        Err(_) => tracing::error!("a bug in the server kept somebody who is gone in presence"),
     }
 }
