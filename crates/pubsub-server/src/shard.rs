@@ -13,7 +13,7 @@
 //! - [`connection`]: one socket; [`poller`], [`wake`]: who wants to be polled; [`deadlines`]: who is out of time
 //! - [`members`]: who gets what
 //! - [`work`]: what a connection waits for
-//! - [`turn`]: the loop itself; [`input`], [`apply`]: what a turn does with bytes, and with a session's effects
+//! - [`turn`]: the loop itself; [`share`]: how long it does one thing; [`input`], [`apply`]: what a turn does with bytes, and with a session's effects
 
 pub mod connection;
 pub mod control;
@@ -25,13 +25,13 @@ pub mod wake;
 
 mod apply;
 mod input;
+mod share;
 mod turn;
 mod work;
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
 use parking_lot::Mutex;
@@ -59,10 +59,6 @@ const TURN: usize = 64;
 /// Of these, the ones that were not done after their first visit; as many that were not after more; and beside them as many
 /// whose time is up. Who comes meanwhile waits for so many visits.
 const TURN_LATE: usize = 8;
-
-/// How long a turn does one kind of thing, beyond the first of it: whoever says something meanwhile waits for a turn or two.
-/// The counts say it for a fast machine and cheap commands, and alone where time stands still.
-const TURN_TIME: Duration = Duration::from_millis(1);
 
 /// Where sockets are handed to a shard.
 pub struct Door<S> {
@@ -131,7 +127,7 @@ pub struct Shard<S> {
     pass_messages: usize,
     pass_bytes: usize,
     pass_event_bytes: usize,
-    /// How many of `dirty` are to be visited before this pass is over.
+    /// How many of `dirty` and `heavy` are to be visited before this pass is over.
     pass_visits: usize,
     deadlines: Deadlines,
     /// Those whose time is up, and the tick that said so.
@@ -220,7 +216,7 @@ impl<S> Shard<S> {
             pass_visits: 0,
             deadlines: Deadlines::new(now),
             due: VecDeque::new(),
-            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            timer: Box::pin(tokio::time::sleep(std::time::Duration::ZERO)),
             timer_ms: None,
             stalled_ms: 0,
             drain: None,

@@ -19,6 +19,8 @@ pub struct Deadlines {
     buckets: Box<[Vec<u32>]>,
     /// The next tick to be looked at.
     tick: u64,
+    /// Nothing is in a bucket between there and here, so that not every turn looks through all of them.
+    first: u64,
 }
 
 /// A connection's place in the ring.
@@ -39,7 +41,8 @@ impl Scheduled {
 impl Deadlines {
     /// An empty ring that begins at `now`.
     pub fn new(now: Now) -> Self {
-        Self { buckets: vec![Vec::new(); TICKS].into(), tick: now.ms / TICK_MS }
+        let tick = now.ms / TICK_MS;
+        Self { buckets: vec![Vec::new(); TICKS].into(), tick, first: tick }
     }
 
     /// Makes sure that `slot` is looked at when `deadline_ms` has come. `scheduled` is kept by the connection.
@@ -50,6 +53,7 @@ impl Deadlines {
             return;
         }
         *scheduled = Scheduled::at(wanted);
+        self.first = self.first.min(wanted);
         self.bucket(wanted).push(slot);
     }
 
@@ -77,10 +81,13 @@ impl Deadlines {
     }
 
     /// When to look again, in [`Now::ms`]; `None`: nothing is scheduled.
-    pub fn next_ms(&self) -> Option<u64> {
-        (self.tick..self.tick + TICKS as u64)
-            .find(|&tick| !self.buckets[index(tick)].is_empty())
-            .map(|tick| tick * TICK_MS)
+    pub fn next_ms(&mut self) -> Option<u64> {
+        let end = self.tick + TICKS as u64;
+        self.first = self.first.max(self.tick);
+        while self.first < end && self.buckets[index(self.first)].is_empty() {
+            self.first += 1;
+        }
+        (self.first < end).then_some(self.first * TICK_MS)
     }
 
     fn bucket(&mut self, tick: u64) -> &mut Vec<u32> {

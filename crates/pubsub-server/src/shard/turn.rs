@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 
 use pubsub_protocol::DisconnectCode;
 use rand::RngExt;
-use tokio::time::Instant;
 
 use super::connection::{Connection, Purpose, Stage, Written};
 use super::control::{Census, Control, Target};
@@ -15,7 +14,8 @@ use super::deadlines::Deadlines;
 use super::inbox::ShardMessage;
 use super::input::{FIRST_VISIT, LAST_VISIT, VISIT};
 use super::poller::Watch;
-use super::{Drain, Settings, Shard, TURN, TURN_LATE, TURN_TIME, at};
+use super::share::Share;
+use super::{Drain, Settings, Shard, TURN, TURN_LATE, at};
 use crate::hub::SPARSE;
 use crate::planted::{self, Bug};
 use crate::session::Session;
@@ -157,8 +157,10 @@ impl<S: Socket> Shard<S> {
             return;
         }
         self.delivered = 0;
-        let began = Instant::now();
-        while let Some(message) = self.messages.pop_front() {
+        let took_messages = !self.messages.is_empty();
+        let mut share = Share::default();
+        while !self.messages.is_empty() && self.delivered < TURN_DELIVERIES && share.has_more() {
+            let Some(message) = self.messages.pop_front() else { break };
             match message {
                 ShardMessage::Join(marker) => self.enter(&marker),
                 ShardMessage::Publication(delivery) => {
@@ -169,24 +171,25 @@ impl<S: Socket> Shard<S> {
                 ShardMessage::PresenceEvent { channel, push } => self.events.push_back((channel, push)),
                 ShardMessage::Control(control) => self.control(control),
             }
-            if self.delivered >= TURN_DELIVERIES || began.elapsed() >= TURN_TIME {
-                break;
-            }
         }
-        self.tell_events(began);
-        // Whoever has something to send by now has had its turn after so many visits, whatever comes behind it.
-        self.pass_visits = self.dirty.len() + self.heavy.len();
+        let waited = self.events.len();
+        self.tell_events();
+        if took_messages || self.events.len() < waited {
+            // Whoever has something to send by now has had its turn after so many visits, whatever comes behind it.
+            self.pass_visits = self.dirty.len() + self.heavy.len();
+        }
     }
 
     /// Tells of joins and leaves, after all else: a crowd that goes away is told to all who stay, a thousand times a
     /// thousand, and no publication waits for that. Among themselves they keep their order.
-    fn tell_events(&mut self, began: Instant) {
+    fn tell_events(&mut self) {
+        let mut share = Share::default();
         // Half of what publications may take in a pass, and nothing of theirs.
-        while self.pass_event_bytes < self.pass_bytes_max() / 2 {
+        while !self.events.is_empty() && self.pass_event_bytes < self.pass_bytes_max() / 2 && share.has_more() {
             let Some((channel, push)) = self.events.pop_front() else { break };
             self.pass_event_bytes += push.bytes();
             self.tell_presence(&channel, &push);
-            if self.delivered >= TURN_DELIVERIES || began.elapsed() >= TURN_TIME {
+            if self.delivered >= TURN_DELIVERIES {
                 break;
             }
         }
@@ -217,22 +220,25 @@ impl<S: Socket> Shard<S> {
     /// never are. Of all no more than are written to in a turn: nobody's answers pile up in front of somebody's publications.
     fn run(&mut self) {
         (self.again, self.ended) = (false, 0);
-        let began = Instant::now();
+        let mut share = Share::default();
         for _ in 0..TURN - 2 * TURN_LATE {
+            // A crowd that goes away leaves a hundred channels each.
+            if self.runnable.is_empty() || self.ended >= TURN || !share.has_more() {
+                break;
+            }
             let Some(slot) = self.runnable.pop_front() else { break };
             let connection = self.connections.get(at(slot)).and_then(Option::as_ref);
             if connection.is_some_and(|connection| !connection.deferred) {
                 self.with(slot, |shard, connection| shard.drive(FIRST_VISIT, slot, connection));
             }
-            // A crowd that goes away leaves a hundred channels each.
-            if self.ended >= TURN || began.elapsed() >= TURN_TIME {
-                break;
-            }
         }
         self.again = true;
         // What these leave unfinished waits for the next turn.
         let waiting = [self.unfinished.len(), self.deferred.len()].map(|waiting| waiting.min(TURN_LATE));
-        for n in 0..TURN_LATE {
+        for n in 0..waiting[0].max(waiting[1]) {
+            if n > 0 && !share.has_more() {
+                break;
+            }
             if n < waiting[0]
                 && let Some(slot) = self.unfinished.pop_front()
             {
@@ -242,9 +248,6 @@ impl<S: Socket> Shard<S> {
                 && let Some(slot) = self.deferred.pop_front()
             {
                 self.revisit(slot);
-            }
-            if began.elapsed() >= TURN_TIME {
-                break;
             }
         }
     }
@@ -272,27 +275,31 @@ impl<S: Socket> Shard<S> {
         let mut visits = 0;
         while visits < TURN {
             let Some(slot) = self.dirty.pop_front() else { break };
-            let connection = self.connections.get(at(slot)).and_then(Option::as_ref);
-            if connection.is_some_and(|connection| connection.outbox.bytes() > HEAVY_BYTES) {
-                self.heavy.push_back(slot);
-            } else {
-                self.flush_one(slot, writing);
+            if self.flush_one(slot, HEAVY_BYTES, writing) {
                 visits += 1;
+            } else {
+                self.heavy.push_back(slot);
             }
         }
-        let began = Instant::now();
-        for _ in 0..TURN {
-            let Some(slot) = self.heavy.pop_front() else { break };
-            self.flush_one(slot, writing);
-            if began.elapsed() >= TURN_TIME {
+        let mut share = Share::default();
+        for _ in 0..TURN.min(self.heavy.len()) {
+            if !share.has_more() {
                 break;
             }
+            let Some(slot) = self.heavy.pop_front() else { break };
+            self.flush_one(slot, usize::MAX, writing);
         }
     }
 
-    fn flush_one(&mut self, slot: u32, writing: &mut Option<u32>) {
+    /// Writes to one, unless it has more than so much waiting; returns whether it did.
+    #[inline]
+    fn flush_one(&mut self, slot: u32, bytes_max: usize, writing: &mut Option<u32>) -> bool {
+        let connection = self.connections.get_mut(at(slot)).and_then(Option::as_mut);
+        if connection.as_ref().is_some_and(|connection| connection.outbox.bytes() > bytes_max) {
+            return false;
+        }
         self.pass_visits = self.pass_visits.saturating_sub(1);
-        let Some(connection) = self.connections.get_mut(at(slot)).and_then(Option::as_mut) else { return };
+        let Some(connection) = connection else { return true };
         connection.dirty = false;
         // Nearly always all is written, and that is all: no deadline moves, no effect comes of it.
         if connection.is_plain() && connection.blocked_ms == 0 && connection.outbox.answer_bytes() == 0 {
@@ -304,9 +311,10 @@ impl<S: Socket> Shard<S> {
             if !matches!(flushed, Poll::Ready(Ok(()))) {
                 self.with(slot, |shard, connection| shard.after_write(slot, connection, flushed));
             }
-            return;
+            return true;
         }
         self.with(slot, |shard, connection| shard.write(slot, connection));
+        true
     }
 
     /// Does something with a connection, and what its session wants done because of it. A panic costs this
@@ -439,15 +447,15 @@ impl<S: Socket> Shard<S> {
             self.due.extend(slots.into_iter().map(|slot| (tick, slot)));
         }
         // A thousand that were cut in one moment are dropped in another, and the kernel takes its time for each.
-        let began = Instant::now();
-        for _ in 0..TURN_LATE {
+        let mut share = Share::default();
+        for _ in 0..TURN_LATE.min(self.due.len()) {
+            if !share.has_more() {
+                break;
+            }
             let Some((tick, slot)) = self.due.pop_front() else { break };
             let connection = self.connections.get_mut(at(slot)).and_then(Option::as_mut);
             if connection.is_some_and(|connection| Deadlines::counts(tick, &mut connection.scheduled)) {
                 self.with(slot, |shard, connection| shard.tick(slot, connection));
-                if began.elapsed() >= TURN_TIME {
-                    break;
-                }
             }
         }
         while let Some(drain) = &mut self.drain {

@@ -9,10 +9,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use tokio::time::Instant;
-
 use super::connection::Connection;
-use super::{Shard, TURN, TURN_TIME};
+use super::share::Share;
+use super::{Shard, TURN};
 use crate::node::Work;
 use crate::session::operation::Operation;
 use crate::session::subscriptions::Subscription;
@@ -67,13 +66,13 @@ impl<S: Socket> Shard<S> {
 
     /// Sees off those who are gone, as far as a turn goes.
     pub(super) fn see_off(&mut self) {
-        let began = Instant::now();
-        for _ in 0..TURN {
-            let Some(departure) = self.departures.pop_front() else { break };
-            see_off(departure);
-            if began.elapsed() >= TURN_TIME {
+        let mut share = Share::default();
+        for _ in 0..TURN.min(self.departures.len()) {
+            if !share.has_more() {
                 break;
             }
+            let Some(departure) = self.departures.pop_front() else { break };
+            see_off(departure);
         }
     }
 
