@@ -173,6 +173,8 @@ impl Server {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
+            // Ctrl-C on a terminal is for the lab, which ends its servers by itself.
+            .process_group(0)
             .spawn()
             .map_err(|source| ServerError::Spawn { path: binary.to_owned(), source })?;
         let pid = child.id().unwrap_or(0);

@@ -6,10 +6,11 @@ mod common;
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use stress::Verdict;
 use stress::report::read_all;
 
@@ -269,8 +270,8 @@ fn a_report_that_cannot_be_written_does_not_cost_the_others() {
     assert_eq!(names, ["50000_subscriptions_cascade"]);
 }
 
-/// Runs these until each of the lines has been said, ends it by a signal, and returns what it then says. Its servers, of
-/// which there are `servers`, end with it.
+/// Runs these until each of the lines has been said, ends it by a signal to its process group, which is what Ctrl-C on a
+/// terminal does, and returns what it then says. Its servers, of which there are `servers`, end with it.
 fn interrupted(arguments: &[&str], out: &Path, lines: &[&str], signal: Signal, servers: usize) -> String {
     let mut lab = Command::new(STRESS)
         .arg("run")
@@ -279,6 +280,7 @@ fn interrupted(arguments: &[&str], out: &Path, lines: &[&str], signal: Signal, s
         .arg(common::binary())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
+        .process_group(0)
         .spawn()
         .unwrap();
     let mut said = BufReader::new(lab.stdout.take().unwrap());
@@ -290,7 +292,7 @@ fn interrupted(arguments: &[&str], out: &Path, lines: &[&str], signal: Signal, s
     }
     let children = children(lab.id());
     assert_eq!(children.len(), servers, "{children:?}");
-    kill_process(Pid::from_child(&lab), signal).unwrap();
+    kill_process_group(Pid::from_child(&lab), signal).unwrap();
     let mut rest = String::new();
     said.read_to_string(&mut rest).unwrap();
     assert_eq!(lab.wait().unwrap().code(), Some(2), "{rest}");

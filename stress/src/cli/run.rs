@@ -51,8 +51,12 @@ pub(super) fn these(
         tokio::select! {
             biased;
             () = run_all(scenarios, &lanes, &done) => None,
-            // Dropping a scenario drops its server, which is killed with it.
-            signal = interrupted() => Some(signal),
+            signal = async {
+                let signal = interrupted().await;
+                lanes.iter().for_each(|lane| lane.unfinished.interrupt());
+                signal
+                // Dropping a scenario drops its server, which is killed with it.
+            } => Some(signal),
         }
     });
     // Everything that was begun ends here, the servers first of all.

@@ -1,16 +1,21 @@
 //! What a scenario has so far, within reach of whoever ends it before its time.
 //!
-//! A scenario that is interrupted is dropped where it stands: nothing of it runs any more. So its [`Run`] leaves
-//! what it has found here when it is dropped unfinished, and what the fleet, the faults and the monitors know is kept from the
-//! beginning, since it is shared anyhow.
+//! A scenario that is interrupted is dropped where it stands: nothing of it runs any more. What its fleet, its faults and its
+//! monitors have seen is taken down before, by [`Unfinished::interrupt`], since its clients must not be judged for what
+//! they see of the end; and its [`Run`] leaves what it has found here when it is dropped.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::run::{Run, Watched};
 use crate::fault::Faults;
 use crate::fleet::Recorder;
+use crate::histogram::Latencies;
+use crate::monitor::ResourceReport;
+use crate::oracle::{Judgement, Tally};
 use crate::progress::Progress;
 use crate::report::Report;
+use crate::timeline::Timeline;
 
 /// Of the scenario that runs now. Cloning shares.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +25,7 @@ pub struct Unfinished(Arc<Mutex<Parts>>);
 struct Parts {
     report: Option<Report>,
     scene: Option<Scene>,
+    seen: Option<Box<Seen>>,
 }
 
 /// Who knows what happened so far.
@@ -29,6 +35,43 @@ pub(super) struct Scene {
     pub(super) faults: Faults,
     pub(super) progress: Progress,
     pub(super) watched: Watched,
+}
+
+/// What they knew when the scenario was interrupted.
+#[derive(Debug)]
+struct Seen {
+    phase: String,
+    judgement: Judgement,
+    tally: Tally,
+    latencies: BTreeMap<&'static str, Latencies>,
+    faults: Faults,
+    timeline: Timeline,
+    resources: BTreeMap<String, ResourceReport>,
+}
+
+impl Scene {
+    fn seen(self) -> Seen {
+        let phases = self.progress.phases();
+        self.progress.finish();
+        let (judgement, tally) = {
+            let ledger = self.recorder.ledger();
+            (ledger.found(), ledger.tally())
+        };
+        let mut latencies = BTreeMap::from([("delivery", self.recorder.latencies())]);
+        let recoveries = self.recorder.recoveries();
+        if recoveries.count() > 0 {
+            latencies.insert("recovery", recoveries);
+        }
+        Seen {
+            phase: phases.last().map_or("its beginning", |(_, name)| name).to_owned(),
+            judgement,
+            tally,
+            latencies,
+            faults: self.faults,
+            timeline: self.recorder.timeline(&phases),
+            resources: self.watched.reports(),
+        }
+    }
 }
 
 impl Unfinished {
@@ -47,35 +90,29 @@ impl Unfinished {
         self.parts().report = Some(report);
     }
 
-    /// The report of a scenario that has been dropped before it was finished, because of `why`. Only what can not be
+    /// It will be dropped now: nothing that happens from here on is held against it.
+    pub fn interrupt(&self) {
+        let mut parts = self.parts();
+        parts.seen = parts.scene.take().map(|scene| Box::new(scene.seen()));
+    }
+
+    /// The report of a scenario that has been [interrupted](Self::interrupt) and dropped because of `why`. Only what can not be
     /// mended by what was still to come is judged. `None`: it had not begun, or was finished.
     #[must_use]
     pub fn report(&self, why: &str) -> Option<Report> {
-        let Parts { report, scene } = std::mem::take(&mut *self.parts());
+        let Parts { report, seen, .. } = std::mem::take(&mut *self.parts());
         let mut run = Run::resumed(report?);
-        let Some(scene) = scene else {
+        let Some(seen) = seen else {
             run.inconclusive(format!("{why} before it was over"));
             return Some(run.finish());
         };
-        let phases = scene.progress.phases();
-        let phase = phases.last().map_or("its beginning", |(_, name)| name);
+        let phase = &seen.phase;
         run.inconclusive(format!("{why} during `{phase}`: what is here is what was seen until then"));
-        let (judgement, tally) = {
-            let ledger = scene.recorder.ledger();
-            (ledger.found(), ledger.tally())
-        };
-        run.judged(&judgement, tally, &[]);
-        run.latencies("delivery", &scene.recorder.latencies());
-        let recoveries = scene.recorder.recoveries();
-        if recoveries.count() > 0 {
-            run.latencies("recovery", &recoveries);
-        }
-        run.faults(&scene.faults);
-        run.timeline(scene.recorder.timeline(&phases));
-        for (name, resources) in scene.watched.reports() {
-            run.resources(&name, resources);
-        }
-        scene.progress.finish();
+        run.judged(&seen.judgement, seen.tally, &[]);
+        seen.latencies.iter().for_each(|(name, latencies)| run.latencies(name, latencies));
+        run.faults(&seen.faults);
+        run.timeline(seen.timeline);
+        seen.resources.into_iter().for_each(|(name, resources)| run.resources(&name, resources));
         Some(run.finish())
     }
 
