@@ -24,6 +24,7 @@ pub mod poller;
 pub mod wake;
 
 mod apply;
+mod channels;
 mod input;
 mod share;
 mod turn;

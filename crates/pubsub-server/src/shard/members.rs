@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 use smallvec::SmallVec;
-use std::collections::HashMap;
 
+use super::channels::Channels;
 use super::inbox::Delivery;
 use crate::hub::Encoded;
 use crate::planted::{self, Bug};
@@ -21,7 +21,7 @@ use crate::planted::{self, Bug};
 /// Members by channel.
 #[derive(Debug)]
 pub struct Members {
-    channels: HashMap<Arc<str>, Channel, RandomState>,
+    channels: Channels<Channel>,
     held_bytes_max: usize,
 }
 
@@ -132,7 +132,7 @@ pub const NO_PLACE: u32 = u32::MAX;
 impl Members {
     /// No members. `hasher` keys the hashing of names; `held_bytes_max` bounds what is held back for one member.
     pub fn new(hasher: RandomState, held_bytes_max: usize) -> Self {
-        Self { channels: HashMap::with_hasher(hasher), held_bytes_max }
+        Self { channels: Channels::new(hasher), held_bytes_max }
     }
 
     /// A member enters with its marker. `listens`: it wants to be told of joins and leaves. `demoted` is called for
@@ -146,7 +146,7 @@ impl Members {
         listens: bool,
         demoted: impl FnMut(u32) -> u64,
     ) -> Option<Live> {
-        let channel = self.channels.entry(name.clone()).or_default();
+        let channel = self.channels.get_or_default(name);
         channel.listeners += u32::from(listens);
         if channel.assumed && entry != Entry::After(channel.offset, channel.epoch) {
             // It may be due what comes up to there.
@@ -241,9 +241,6 @@ impl Members {
         }
         if channel.live.is_empty() && channel.waiting.is_none() {
             self.channels.remove(name);
-            if self.channels.len() * 8 < self.channels.capacity() {
-                self.channels.shrink_to(self.channels.len() * 2);
-            }
         }
         moved
     }
@@ -271,8 +268,8 @@ impl Members {
 
     /// The members of another channel, as if its name fell into one place with this one's: a planted bug.
     pub(super) fn colliding(&self, name: &str) -> &[u32] {
-        let others = self.channels.iter().filter(|(other, _)| other.len() == name.len() && ***other != *name);
-        others.min_by(|(one, _), (other, _)| one.cmp(other)).map_or(&[], |(_, channel)| &channel.live)
+        let others = self.channels.iter().filter(|(other, _)| other.len() == name.len() && *other != name);
+        others.min_by_key(|(other, _)| *other).map_or(&[], |(_, channel)| &channel.live)
     }
 
     /// Gives the publication the channel was just moved on to, to those who wait: it is held back, or in their
@@ -324,10 +321,10 @@ impl Members {
 
     /// How many channels have members here, how many members those are, and how many of them wait.
     pub fn census(&self) -> (usize, usize, usize) {
-        let live: usize = self.channels.values().map(|channel| channel.live.len()).sum();
-        let waiting = self.channels.values().filter_map(|channel| channel.waiting.as_ref());
-        let waiting: usize = waiting.map(|waiting| waiting.len()).sum();
-        (self.channels.len(), live + waiting, waiting)
+        self.channels.iter().fold((0, 0, 0), |(channels, members, waiting), (_, channel)| {
+            let waits = channel.waiting.as_ref().map_or(0, |waiting| waiting.len());
+            (channels + 1, members + channel.live.len() + waits, waiting + waits)
+        })
     }
 }
 

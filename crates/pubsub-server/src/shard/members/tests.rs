@@ -1,6 +1,6 @@
 //! Members against a naive model that knows no states: who is in, what each was answered, and what therefore is due.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use proptest::prelude::*;
 use pubsub_protocol::push::PushBody;
@@ -372,7 +372,7 @@ fn what_is_held_back_is_bounded() {
     harness.marker(0, 1);
     for offset in 1..1000 {
         harness.publish(&delivery(offset, 7));
-        let held: usize = match &harness.members.channels[CHANNEL].waiting.as_ref().unwrap()[0].answer {
+        let held: usize = match &harness.members.channels.get(CHANNEL).unwrap().waiting.as_ref().unwrap()[0].answer {
             Answer::Pending(held, _) => held.len() * (size_of::<Held>() + push().bytes()),
             _ => 0,
         };
