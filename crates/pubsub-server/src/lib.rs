@@ -11,6 +11,7 @@
 //! - [`api`], [`metrics`]: what operators and backends see; [`clock`]: the one seam to wall time
 //! - [`planted`]: bugs for the stress lab to find, in no build that serves anybody
 
+mod affinity;
 pub mod api;
 pub mod channel;
 pub mod cli;

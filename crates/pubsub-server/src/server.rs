@@ -29,6 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::Instant;
 
+use crate::affinity;
 use crate::api;
 use crate::clock::{Clock, millis};
 use crate::config::Config;
@@ -135,6 +136,7 @@ impl Server {
             (false, 0) => std::thread::available_parallelism().map_or(1, usize::from),
             (false, shards) => shards,
         };
+        let pin_shards = config.http_server.pin_shards;
         let hub = Arc::new(Hub::new(shards, chance.next_u64()));
         let engine_seed = chance.next_u64();
         let engine = match self.engine {
@@ -178,7 +180,7 @@ impl Server {
                     let _ = ended.send(());
                 });
             } else {
-                start_thread(vital, work, ended).map_err(StartError::Thread)?;
+                start_thread(vital, pin_shards.then_some(index), work, ended).map_err(StartError::Thread)?;
             }
             intakes.push(intake);
             ends.push(end);
@@ -207,6 +209,7 @@ fn spawn_vital(alarm: &Alarm, part: &str, work: impl Future<Output = ()> + Send 
 
 fn start_thread(
     vital: Vital,
+    processor: Option<usize>,
     work: impl Future<Output = ()> + Send + 'static,
     ended: oneshot::Sender<()>,
 ) -> std::io::Result<()> {
@@ -215,6 +218,9 @@ fn start_thread(
     std::thread::Builder::new().name(vital.name().to_owned()).spawn(move || {
         // First in, last out: when it tells of a panic, all that the shard served is gone already.
         let (_vital, runtime) = (vital, runtime);
+        if let Some(Err(error)) = processor.map(affinity::pin) {
+            tracing::warn!(%error, "http_server.pin_shards: this shard stays on any processor");
+        }
         runtime.block_on(work);
         // What was upgraded or served when the shard ended goes with the runtime.
         drop(runtime);

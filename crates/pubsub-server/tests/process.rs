@@ -154,6 +154,29 @@ fn a_second_signal_does_not_wait_for_anyone() {
 }
 
 #[test]
+fn shards_that_are_pinned_stay_on_one_processor_each() {
+    for pinned in [true, false] {
+        let pin = format!("http_server.pin_shards={pinned}");
+        let server = Server::start("", &["--set", "http_server.shards=2", "--set", &pin]);
+        // Connections are dealt out by turns: both shards have begun their work.
+        let _peers = [server.connected(), server.connected()];
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.child.id())).unwrap();
+        let mut shards = 0;
+        for task in tasks.map(|task| task.unwrap().path()) {
+            let status = std::fs::read_to_string(task.join("status")).unwrap();
+            let field = |name| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
+            if field("Name:").starts_with("shard-") {
+                shards += 1;
+                let one = field("Cpus_allowed_list:").parse::<u32>().is_ok();
+                let only = std::thread::available_parallelism().unwrap().get() == 1;
+                assert_eq!(one, pinned || only, "{status}");
+            }
+        }
+        assert_eq!(shards, 2);
+    }
+}
+
+#[test]
 fn a_hangup_signal_harms_nothing() {
     let mut server = Server::start("", &[]);
     let _peer = server.connected();

@@ -41,6 +41,9 @@ section! {
         handshake_timeout: Duration = Duration::from_secs(10) => ours, between(100, MINUTES_10);
         /// Shards, each one thread with its own connections. 0: one per core.
         shards: usize = 0 => ours, between(0, 1024);
+        /// Keep each shard on a processor of its own. For a machine, a container or a cpuset that the server has for itself:
+        /// who shares a processor with another busy process is then not moved away from it.
+        pin_shards: bool = false => ours;
         /// Listen beyond loopback even though anyone who reaches the server can connect, publish or use the API. For
         /// closed networks and containers only.
         open_to_network: bool = false => ours;

@@ -29,7 +29,8 @@ impl Victim {
         let said = tempfile::tempfile().unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_pubsub-server"))
             .env_clear()
-            .args(["--open", "--port", "0", "--log-level", "none"])
+            // Servers and crowd share the processors, and the kernel puts both threads of one on one of them now and then.
+            .args(["--open", "--port", "0", "--log-level", "none", "--set", "http_server.pin_shards=true"])
             .args(settings.iter().flat_map(|setting| ["--set", setting]))
             .stdout(Stdio::piped())
             .stderr(said.try_clone().unwrap())
