@@ -2,8 +2,8 @@
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// Keeps the calling thread on one of the processors that it may use; those numbered alike, and by turns where there are
-/// fewer than threads.
+/// Keeps the calling thread on one of the processors that it may use, the one with this number among them; past the last
+/// it begins again with the first.
 ///
 /// # Errors
 /// What the operating system says.
@@ -11,7 +11,9 @@ pub(crate) fn pin(number: usize) -> std::io::Result<()> {
     let allowed = sched_getaffinity(None)?;
     let mut processors = (0..CpuSet::MAX_CPU).filter(|processor| allowed.is_set(*processor)).cycle();
     let mut only = CpuSet::new();
-    processors.by_ref().nth(number).into_iter().for_each(|processor| only.set(processor));
+    if let Some(processor) = processors.nth(number) {
+        only.set(processor);
+    }
     Ok(sched_setaffinity(None, &only)?)
 }
 
