@@ -11,7 +11,7 @@
 //!
 //! - [`inbox`]: what others have for the shard; [`control`]: what they want done
 //! - [`connection`]: one socket; [`poller`], [`wake`]: who wants to be polled; [`deadlines`]: who is out of time
-//! - [`members`]: who gets what
+//! - [`members`]: who gets what; [`channels`]: the map that these are in
 //! - [`work`]: what a connection waits for
 //! - [`turn`]: the loop itself; [`share`]: how long it does one thing; [`input`], [`apply`]: what a turn does with bytes, and with a session's effects
 
