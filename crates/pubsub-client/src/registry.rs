@@ -183,6 +183,13 @@ impl Entry {
         self.asked.clone()
     }
 
+    /// The server's answer: not in force any more. True: it is to begin anew, and not at once, since beginning anew has
+    /// not helped before.
+    pub(crate) fn left(&mut self) -> bool {
+        self.phase = Phase::Idle;
+        self.attempts > 1 && !self.locals.is_empty()
+    }
+
     /// The server's answer: in force.
     fn subscribed(&mut self, result: SubscribeResult, generation: u64) -> Wakes {
         self.phase = Phase::InForce;
@@ -306,6 +313,7 @@ impl Entry {
     /// Something is missing: it has to begin anew. Told like the server's own word for the same.
     fn gap(&mut self) -> Wakes {
         self.restart = true;
+        self.attempts = self.attempts.saturating_add(1);
         let code = UnsubscribeCode::Insufficient;
         let event = Event::Interrupted { code: code.code(), reason: "a publication is missing".to_owned() };
         Wakes::of(&self.locals, |local| local.notice(event.clone()))

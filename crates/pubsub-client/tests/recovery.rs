@@ -90,6 +90,35 @@ async fn a_gap_makes_the_subscription_begin_anew_with_recovery() {
     assert_eq!(client.stats().gaps, 1);
 }
 
+/// A server that gives what was missed in the wrong order, however often it is asked.
+#[tokio::test(start_paused = true)]
+async fn a_gap_that_recovery_does_not_close_is_not_asked_about_without_end() {
+    let (_client, _mock, mut peer, mut subscription) = subscribed(config(), 5).await;
+    peer.publish("c", [8]).await;
+    let mut delays = Vec::new();
+    for _ in 0..3 {
+        assert_eq!(peer.unsubscribe().await, "c");
+        let left = tokio::time::Instant::now();
+        let (id, request) = peer.subscribe().await;
+        delays.push(left.elapsed());
+        assert_eq!((request.recover, request.offset), (true, 5));
+        peer.answer(id, Answer::Subscribe(recovered(5, [8, 7, 6]))).await;
+        assert_eq!(read(&mut subscription, 2).await, ["interrupted 2500", "recovered"]);
+    }
+    assert_eq!(delays[0], Duration::ZERO);
+    assert!(delays[1] > Duration::ZERO && delays[2] > Duration::ZERO, "no spinning: {delays:?}");
+    // Once it is whole the next one is the first one.
+    assert_eq!(peer.unsubscribe().await, "c");
+    let (id, _) = peer.subscribe().await;
+    peer.answer(id, Answer::Subscribe(recovered(5, [6, 7, 8]))).await;
+    assert_eq!(read(&mut subscription, 5).await, ["interrupted 2500", "recovered", "6", "7", "8"]);
+    peer.publish("c", [10]).await;
+    assert_eq!(peer.unsubscribe().await, "c");
+    let left = tokio::time::Instant::now();
+    peer.subscribe().await;
+    assert_eq!(left.elapsed(), Duration::ZERO);
+}
+
 #[tokio::test(start_paused = true)]
 async fn insufficient_state_resubscribes_at_once_and_then_with_a_delay() {
     let (_client, _mock, mut peer, mut subscription) = subscribed(config(), 5).await;

@@ -246,8 +246,11 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
     pub(super) fn unsubscribed(&mut self, topics: Vec<Topic>) {
         for topic in topics {
             self.under_way -= 1;
-            self.shared.registry.with(&topic, |entry| entry.phase = Phase::Idle);
-            self.agenda.push_back(topic);
+            if self.shared.registry.with(&topic, Entry::left).unwrap_or_default() {
+                self.retry_later(topic);
+            } else {
+                self.agenda.push_back(topic);
+            }
         }
         self.work_off_agenda();
     }
