@@ -20,6 +20,9 @@ pub struct Outgoing {
 /// A batch is sent as it is once it is this long: servers limit a message to 65,536 bytes.
 const BATCH_BYTES: usize = 16 * 1_024;
 
+/// Room that a message begins with: most commands fit, and are not moved as they grow.
+const MESSAGE_BYTES: usize = 256;
+
 impl Outgoing {
     /// A text message of its own, still empty: write it.
     ///
@@ -71,7 +74,7 @@ impl Outgoing {
 
     fn begin(&mut self, opcode: Opcode, batch: bool) -> &mut Vec<u8> {
         self.batch_open = batch;
-        self.messages.push((opcode, Vec::new()));
+        self.messages.push((opcode, Vec::with_capacity(MESSAGE_BYTES)));
         &mut self.messages.last_mut().expect("just pushed").1
     }
 

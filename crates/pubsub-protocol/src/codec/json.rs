@@ -251,7 +251,7 @@ fn encode_answer(answer: &Answer, reply: &mut Object<'_>) {
         Answer::Presence(result) => reply.object("presence", |object| {
             object.object("presence", |clients| {
                 for (client, info) in &result.presence {
-                    clients.object(client, |object| encode_info(info, object));
+                    clients.named_object(client, |object| encode_info(info, object));
                 }
             });
         }),
@@ -287,7 +287,7 @@ fn encode_connect(result: &ConnectResult, object: &mut Object<'_>) {
     if !result.subs.is_empty() {
         object.object("subs", |subs| {
             for (channel, subscribe) in &result.subs {
-                subs.object(channel, |object| encode_subscribe(subscribe, object));
+                subs.named_object(channel, |object| encode_subscribe(subscribe, object));
             }
         });
     }
@@ -397,21 +397,28 @@ impl<'a> Object<'a> {
         self.out.push(b'}');
     }
 
-    fn key(&mut self, key: &str) {
+    /// A key of the protocol's own: there is nothing in it to escape.
+    fn key(&mut self, key: &'static str) {
+        self.next();
+        self.out.push(b'"');
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    /// Begins the next entry.
+    fn next(&mut self) {
         if !self.empty {
             self.out.push(b',');
         }
         self.empty = false;
-        write_string(self.out, key);
-        self.out.push(b':');
     }
 
-    fn raw(&mut self, key: &str, json: &[u8]) {
+    fn raw(&mut self, key: &'static str, json: &[u8]) {
         self.key(key);
         self.out.extend_from_slice(json);
     }
 
-    fn payload(&mut self, key: &str, payload: Option<&Payload>) {
+    fn payload(&mut self, key: &'static str, payload: Option<&Payload>) {
         match payload {
             // An empty payload can only come from a protobuf peer; JSON has to say something in its place.
             Some(payload) if payload.is_empty() => self.raw(key, b"null"),
@@ -420,53 +427,65 @@ impl<'a> Object<'a> {
         }
     }
 
-    fn string(&mut self, key: &str, value: &str) {
+    fn string(&mut self, key: &'static str, value: &str) {
         self.key(key);
         write_string(self.out, value);
     }
 
-    fn string_unless_empty(&mut self, key: &str, value: &str) {
+    fn string_unless_empty(&mut self, key: &'static str, value: &str) {
         if !value.is_empty() {
             self.string(key, value);
         }
     }
 
-    fn number(&mut self, key: &str, value: u64) {
+    fn number(&mut self, key: &'static str, value: u64) {
         self.key(key);
         write_json(self.out, &value);
     }
 
-    fn number_unless_zero(&mut self, key: &str, value: u64) {
+    fn number_unless_zero(&mut self, key: &'static str, value: u64) {
         if value != 0 {
             self.number(key, value);
         }
     }
 
     /// Written only when it is set.
-    fn flag(&mut self, key: &str, value: bool) {
+    fn flag(&mut self, key: &'static str, value: bool) {
         if value {
             self.raw(key, b"true");
         }
     }
 
-    fn map(&mut self, key: &str, map: &BTreeMap<String, String>) {
+    fn map(&mut self, key: &'static str, map: &BTreeMap<String, String>) {
         self.key(key);
         write_json(self.out, map);
     }
 
-    fn serialized<T: Serialize>(&mut self, key: &str, value: &T) -> Result<(), serde_json::Error> {
+    fn serialized<T: Serialize>(&mut self, key: &'static str, value: &T) -> Result<(), serde_json::Error> {
         self.key(key);
         serde_json::to_writer(&mut *self.out, value)
     }
 
-    fn object(&mut self, key: &str, body: impl FnOnce(&mut Object<'_>)) {
+    fn object(&mut self, key: &'static str, body: impl FnOnce(&mut Object<'_>)) {
         self.key(key);
+        self.value(body);
+    }
+
+    /// An object under a name that somebody chose, as a channel's.
+    fn named_object(&mut self, name: &str, body: impl FnOnce(&mut Object<'_>)) {
+        self.next();
+        write_string(self.out, name);
+        self.out.push(b':');
+        self.value(body);
+    }
+
+    fn value(&mut self, body: impl FnOnce(&mut Object<'_>)) {
         let mut object = Object::begin(self.out);
         body(&mut object);
         object.end();
     }
 
-    fn array<T>(&mut self, key: &str, items: &[T], write: fn(&T, &mut Object<'_>)) {
+    fn array<T>(&mut self, key: &'static str, items: &[T], write: fn(&T, &mut Object<'_>)) {
         self.key(key);
         self.out.push(b'[');
         for (i, item) in items.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! Values to WebSocket frames, each in one piece of memory that can be shared and written as it is.
 
-use pubsub_protocol::push::PushBody;
+use pubsub_protocol::push::{ClientInfo, PushBody};
 use pubsub_protocol::websocket::{FrameBuilder, Opcode, close_payload};
 use pubsub_protocol::{Format, Push, Reply};
 
@@ -35,9 +35,14 @@ pub fn encode_close(code: u16, reason: &str) -> Frame {
 fn capacity(reply: &Reply) -> usize {
     match reply {
         Reply::Push(Push { channel, body: PushBody::Publication(publication) }) => {
-            64 + channel.len() + publication.data.len() + publication.info.as_ref().map_or(0, |_| 128)
+            80 + channel.len() + publication.data.len() + publication.info.as_ref().map_or(0, capacity_of_info)
         }
         Reply::Ping => 2,
         _ => 128,
     }
+}
+
+fn capacity_of_info(info: &ClientInfo) -> usize {
+    let payloads = info.conn_info.iter().chain(&info.chan_info).map(|payload| 16 + payload.len());
+    40 + info.user.len() + info.client.len() + payloads.sum::<usize>()
 }

@@ -18,7 +18,9 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, Vi
 /// # Errors
 /// When `json` is not one well-formed object of that shape.
 pub fn from_slice<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, serde_json::Error> {
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    // Once for all of it: what reads bytes looks at every string by itself, names of fields included.
+    let text = std::str::from_utf8(json).map_err(serde_json::Error::custom)?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = deserializer.deserialize_map(Lenient(Outermost(PhantomData)))?;
     deserializer.end()?;
     Ok(value)
