@@ -53,8 +53,9 @@ stress: ## A tour of the stress lab: every scenario, small; ARGS="--seed 7" and 
 stress-extreme: ## Every scenario at full size: 12 minutes, and then two days in virtual time, 9 more; writes stress_results.md and failure_modes.md
 	$(COMMIT) $(CARGO) build --release -p pubsub-server -p stress
 	@rm -rf $(TARGET)/stress-extreme
-	@# The pages are written also when something is broken, and then above all.
+	@# The pages are written also when something is broken, and then above all. What `make bugs` has found stands on them.
 	@$(TARGET)/release/stress run --all --out $(TARGET)/stress-extreme $(ARGS); verdict=$$?; \
+	  if [ -e $(TARGET)/bugs/bugs.json ]; then cp $(TARGET)/bugs/bugs.json $(TARGET)/stress-extreme; fi; \
 	  $(TARGET)/release/stress report $(TARGET)/stress-extreme --write stress_results.md --failure-modes failure_modes.md; \
 	  $(TARGET)/release/stress explore --seeds 100 --twice --out $(TARGET)/stress-extreme || verdict=1; \
 	  exit $$verdict

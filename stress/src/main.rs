@@ -87,7 +87,7 @@ enum Command {
     #[cfg(feature = "planted-bugs")]
     Bugs {
         /// Seeds that each bug may take.
-        #[arg(long, default_value_t = 300)]
+        #[arg(long, default_value_t = 1_000)]
         budget: u64,
         /// Seeds without a bug, in which nothing may be found.
         #[arg(long, default_value_t = 1_000)]

@@ -55,6 +55,8 @@ pub struct Census {
     pub answers: usize,
     /// Bytes that wait in outboxes.
     pub outbox_bytes: usize,
+    /// Of these, in the fullest one.
+    pub outbox_bytes_max: usize,
     /// Messages that wait in inboxes.
     pub inbox_messages: usize,
     /// Channels in the hub.
@@ -74,6 +76,7 @@ impl Census {
             waiting: self.waiting + other.waiting,
             answers: self.answers + other.answers,
             outbox_bytes: self.outbox_bytes + other.outbox_bytes,
+            outbox_bytes_max: self.outbox_bytes_max.max(other.outbox_bytes_max),
             inbox_messages: self.inbox_messages + other.inbox_messages,
             routes: self.routes + other.routes,
             users: self.users + other.users,

@@ -514,13 +514,15 @@ impl<S: Socket> Shard<S> {
     fn census(&self) -> Census {
         let (channels, members, waiting) = self.members.census();
         let connections = self.connections.iter().filter_map(|(_, connection)| connection.as_ref());
+        let outboxes = connections.map(|connection| connection.outbox.bytes());
         Census {
             connections: self.connections.len(),
             channels,
             members,
             waiting,
             answers: self.answers.len(),
-            outbox_bytes: connections.map(|connection| connection.outbox.bytes()).sum(),
+            outbox_bytes: outboxes.clone().sum(),
+            outbox_bytes_max: outboxes.max().unwrap_or(0),
             inbox_messages: self.messages.len()
                 + self.events.len()
                 + self.departures.len()
