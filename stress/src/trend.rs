@@ -1,6 +1,10 @@
 //! Whether something grows: the Theil–Sen slope, and the Mann–Kendall probability of seeing as much by accident.
 //!
-//! Memory has steps and outliers. A least-squares line follows them; the median of all pairwise slopes does not.
+//! Memory has steps and outliers. A least-squares line follows them; the median of all pairwise slopes does not. What comes
+//! round again, as a fault every six hours does, is no trend: there only points of the same season are compared (the seasonal
+//! test of Hirsch, Slack and Smith, *Water Resources Research* 18, 1982).
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,14 +25,37 @@ pub struct Trend {
 /// The trend of points (seconds, value). `None` below 4 points: nothing can be said.
 #[must_use]
 pub fn trend(points: &[(f64, f64)]) -> Option<Trend> {
-    let stride = points.len().div_ceil(POINTS_MAX).max(1);
-    let points: Vec<(f64, f64)> = points.iter().copied().step_by(stride).collect();
-    let n = points.len();
-    if n < 4 {
+    seasonal_trend(points, |_| 0)
+}
+
+/// The same, of what repeats itself: each point is compared with those of its own season, which its time tells.
+#[must_use]
+pub fn seasonal_trend(points: &[(f64, f64)], season: impl Fn(f64) -> u64) -> Option<Trend> {
+    let mut seasons: BTreeMap<u64, Vec<(f64, f64)>> = BTreeMap::new();
+    for &(at, value) in points {
+        seasons.entry(season(at)).or_default().push((at, value));
+    }
+    let each_max = (POINTS_MAX / seasons.len().max(1)).max(2);
+    let (mut slopes, mut concordance, mut variance, mut n) = (Vec::new(), 0, 0.0, 0);
+    for points in seasons.into_values() {
+        let stride = points.len().div_ceil(each_max).max(1);
+        let points: Vec<(f64, f64)> = points.into_iter().step_by(stride).collect();
+        concordance += compare(&points, &mut slopes);
+        variance += variance_without_trend(&points);
+        n += points.len();
+    }
+    if n < 4 || slopes.is_empty() {
         return None;
     }
-    let mut slopes = Vec::with_capacity(n * (n - 1) / 2);
-    let mut concordance = 0i64;
+    slopes.sort_by(f64::total_cmp);
+    let middle = slopes.len() / 2;
+    let per_second = if slopes.len() % 2 == 1 { slopes[middle] } else { (slopes[middle - 1] + slopes[middle]) / 2.0 };
+    Some(Trend { per_second, p: mann_kendall(concordance, variance), points: n })
+}
+
+/// How many pairs go up, less those that go down; adds the slope of each.
+fn compare(points: &[(f64, f64)], slopes: &mut Vec<f64>) -> i64 {
+    let mut concordance = 0;
     for (i, &(t0, v0)) in points.iter().enumerate() {
         for &(t1, v1) in &points[i + 1..] {
             if t1 > t0 {
@@ -37,22 +64,20 @@ pub fn trend(points: &[(f64, f64)]) -> Option<Trend> {
             concordance += i64::from(v1 > v0) - i64::from(v1 < v0);
         }
     }
-    if slopes.is_empty() {
-        return None;
-    }
-    slopes.sort_by(f64::total_cmp);
-    let middle = slopes.len() / 2;
-    let per_second = if slopes.len() % 2 == 1 { slopes[middle] } else { (slopes[middle - 1] + slopes[middle]) / 2.0 };
-    Some(Trend { per_second, p: mann_kendall(&points, concordance), points: n })
+    concordance
 }
 
-/// Two-sided, by the normal approximation, corrected for ties and continuity.
-fn mann_kendall(points: &[(f64, f64)], concordance: i64) -> f64 {
+/// Of the concordance of points in any order, corrected for ties.
+fn variance_without_trend(points: &[(f64, f64)]) -> f64 {
     let spread = |n: f64| n * (n - 1.0) * (2.0 * n + 5.0);
     let mut values: Vec<f64> = points.iter().map(|&(_, value)| value).collect();
     values.sort_by(f64::total_cmp);
     let ties: f64 = values.chunk_by(|a, b| a == b).map(|tie| spread(tie.len() as f64)).sum();
-    let variance = (spread(values.len() as f64) - ties) / 18.0;
+    (spread(values.len() as f64) - ties) / 18.0
+}
+
+/// Two-sided, by the normal approximation, corrected for continuity.
+fn mann_kendall(concordance: i64, variance: f64) -> f64 {
     if variance <= 0.0 {
         return 1.0;
     }
@@ -94,5 +119,20 @@ mod tests {
         points[99].1 = 1e6;
         assert!(trend(&points).unwrap().per_second.abs() < 0.05);
         assert_eq!(trend(&points[..3]), None);
+    }
+
+    #[test]
+    fn what_comes_round_again_is_no_trend_and_hides_none() {
+        // Two rounds, each low at first and then high: that looks like growth.
+        let round = |t: f64| if t % 40.0 < 20.0 { 5.0 } else { 0.0 };
+        let season = |t: f64| t as u64 % 40;
+        let made = |slope: f64| -> Vec<(f64, f64)> {
+            series(slope, 0.5, 80).into_iter().map(|(t, value)| (t, value + round(t + 20.0))).collect()
+        };
+        assert!(trend(&made(0.0)).unwrap().p < 0.01, "the plain test is taken in");
+        let level = seasonal_trend(&made(0.0), season).unwrap();
+        assert!(level.p > 0.05 && level.per_second.abs() < 0.01, "{level:?}");
+        let leak = seasonal_trend(&made(0.05), season).unwrap();
+        assert!(leak.p < 1e-6 && (leak.per_second - 0.05).abs() < 0.01, "{leak:?}");
     }
 }

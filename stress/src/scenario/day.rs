@@ -19,7 +19,7 @@ use crate::oracle::Law;
 use crate::progress::Progress;
 use crate::report::{Plot, Report};
 use crate::threshold::Threshold;
-use crate::trend::trend;
+use crate::trend::seasonal_trend;
 use crate::virtual_time::world::{Look, Outcome, Sample, run};
 
 const SOURCE: &str = "fault model, section 8";
@@ -33,6 +33,8 @@ const SUBSCRIPTIONS_EACH: u64 = 10;
 /// recovers, and who stays away for longer is told that it could not.
 const HISTORY_TTL: Duration = Duration::from_secs(90);
 const HISTORY_SIZE: u64 = 10;
+/// After so many hours the faults come round again.
+const ROUND_HOURS: u32 = 6;
 /// By then each kind of fault has struck once, and whatever keeps room for the largest burst it has seen has seen it.
 const WARM_UP: Duration = Duration::from_secs(7 * 3600);
 const SAMPLE_EVERY: Duration = Duration::from_secs(300);
@@ -90,7 +92,7 @@ impl Day {
     }
 }
 
-/// Something in every hour but the first; three quarters of an hour are quiet after it.
+/// Something in every hour but the first, the same again after [`ROUND_HOURS`]; three quarters of an hour are quiet after it.
 fn faults() -> Vec<Fault> {
     let mut faults = Vec::new();
     for hour in 1..24 {
@@ -98,7 +100,7 @@ fn faults() -> Vec<Fault> {
         let some = |name: &str, kind: Kind, percent: f64, lasts: Duration| {
             Fault::new(format!("{name} at {hour}"), kind).target(Target::Percent(percent)).between(from, from + lasts)
         };
-        faults.push(match hour % 6 {
+        faults.push(match hour % ROUND_HOURS {
             1 => some("drops", Kind::Reset, 20.0, MINUTE),
             2 => some("half-open peers", Kind::HalfOpen, 5.0, MINUTE * 3),
             3 => some("stalls", Kind::Stall, 5.0, MINUTE * 2),
@@ -223,7 +225,9 @@ impl Day {
             .filter(|sample| sample.is_level && sample.at > WARM_UP)
             .map(|sample| (sample.at.as_secs_f64(), sample.live_bytes.saturating_sub(sample.ledger_bytes) as f64))
             .collect();
-        let slope = trend(&level);
+        // What follows a fault is compared with what follows the same fault in another round.
+        let season = |at: f64| (at % (f64::from(ROUND_HOURS) * HOUR.as_secs_f64()) / SAMPLE_EVERY.as_secs_f64()) as u64;
+        let slope = seasonal_trend(&level, season);
         let first = level.first().map_or(f64::NAN, |&(_, bytes)| bytes);
         let grown = slope.map_or(f64::NAN, |slope| slope.per_second * DAY.as_secs_f64() / first * 100.0);
         let p = slope.map_or(f64::NAN, |slope| slope.p);

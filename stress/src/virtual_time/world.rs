@@ -184,8 +184,10 @@ impl<'a> World<'a> {
         }
         let World { node, fleet, faults, fingerprint, samples, offered, .. } = world;
         let (latencies, breaks, virtual_time) = (fleet.latencies(), fleet.breaks(), fleet.now());
-        if hang.is_empty() {
-            leave(plan, node, fleet, &faults, &recorder).await;
+        // A node that has lost a part that it can not do without answers nothing any more.
+        let leaving = leave(plan, node, fleet, &faults, &recorder);
+        if hang.is_empty() && tokio::time::timeout(HANG_AFTER, leaving).await.is_err() {
+            hang.push(format!("not everybody could leave within {HANG_AFTER:?} of virtual time"));
         }
         let mut wrong = watching.told();
         wrong.append(&mut hang);
