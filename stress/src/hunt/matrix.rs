@@ -124,7 +124,8 @@ impl Matrix {
         for Hunt { bug, side, seeds, classes, witness, .. } in &self.hunts {
             let seeds = seeds.map_or_else(|| "got away".to_owned(), |seeds| seeds.to_string());
             let classes: Vec<String> = classes.iter().map(|class| format!("`{class:?}`")).collect();
-            line(format!("| {bug} | {side} | {seeds} | {} | {} |", classes.join(", "), witness.replace('|', "/")));
+            let witness = witness.replace('|', "/").replace('\n', " ");
+            line(format!("| {bug} | {side} | {seeds} | {} | {witness} |", classes.join(", ")));
         }
         out
     }

@@ -80,10 +80,7 @@ fn of_server(bug: Server) -> Sign {
         Server::PresenceKeptOnNoPong => sign(&[PresenceDrift, Leak], "presence names more than are there"),
         Server::HalfOpenKept => sign(&[Drift, PresenceDrift, Leak], "connections stay whose peers are gone"),
         Server::AcceptLoopDies => sign(&[Stuck], "nobody comes back"),
-        Server::BatchReversed => sign(
-            &[FalseRecovery, Stuck, Reorder, Crash],
-            "the batch does not go upwards; a client that sees a gap in it asks again and again",
-        ),
+        Server::BatchReversed => sign(&[FalseRecovery, Stuck, Reorder, Crash], "the batch does not go upwards"),
         Server::BatchCapped => sign(&[FalseRecovery, Stuck], "the batch ends before what had been acknowledged"),
         Server::HubCollision => sign(&[Misroute], "a publication of another channel arrives"),
         Server::LiveBeginsLate => sign(&[Loss, FalseRecovery], "the first live publication is missing"),
