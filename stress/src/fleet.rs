@@ -13,6 +13,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use pubsub_client::{CentrifugeHandler, Client, ClientConfig, SubscribeOptions, Subscription};
+use pubsub_protocol::reply::HistoryResult;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -470,23 +471,15 @@ impl Fleet {
         if self.common.plan.topology.history_size > 0 {
             for channel in 0..self.common.plan.topology.channels.min(most) {
                 let params = serde_json::json!({ "channel": channel_name(channel), "limit": -1 });
-                let history = crate::server::http::call(address, "history", &params).await?;
-                self.record_history(number(channel), &history);
+                let history: HistoryResult = crate::server::http::call(address, "history", &params).await?;
+                let entries = history.publications.iter();
+                let entries = entries.map(|one| (one.offset, self.common.content(one.data.as_bytes()))).collect();
+                self.common.record_history(None, number(channel), (&history.epoch, history.offset), entries);
             }
         }
         let at = self.now();
         self.ledger().record(Event::Census { at });
         Ok(())
-    }
-
-    fn record_history(&self, channel: u32, history: &serde_json::Value) {
-        let publications = history["publications"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let entries = publications.iter().map(|publication| {
-            let data = publication["data"].to_string();
-            (publication["offset"].as_u64().unwrap_or(0), self.common.content(data.as_bytes()))
-        });
-        let top = (history["epoch"].as_str().unwrap_or_default(), history["offset"].as_u64().unwrap_or(0));
-        self.common.record_history(None, channel, top, entries.collect());
     }
 
     /// Closes all members and publishers, at most `limit`.

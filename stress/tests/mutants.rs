@@ -114,8 +114,12 @@ async fn publish(address: &str, number: u32, n: u64, ledger: &mut Ledger) {
     let data: serde_json::Value =
         serde_json::from_str(&Header::encode(SEED, id, Duration::ZERO, Duration::ZERO, 200)).unwrap();
     ledger.record(Event::Invoke { at: Duration::ZERO, id });
-    let result =
-        stress::server::http::call(address, "publish", &json!({ "channel": channel(number), "data": data })).await;
+    let result = stress::server::http::call::<serde_json::Value>(
+        address,
+        "publish",
+        &json!({ "channel": channel(number), "data": data }),
+    )
+    .await;
     let result = result.unwrap();
     let place =
         Place { epoch: ledger.epoch(result["epoch"].as_str().unwrap()), offset: result["offset"].as_u64().unwrap() };

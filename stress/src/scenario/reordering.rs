@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use serde_json::{Value, json};
+use pubsub_protocol::Publication;
+use pubsub_protocol::reply::HistoryResult;
+use serde_json::json;
 
 use super::stage::{Stage, UNBROKEN};
 use super::{Context, Scenario};
@@ -97,10 +99,9 @@ async fn overtaken(address: &str, seed: Seed) -> anyhow::Result<usize> {
     let mut count = 0;
     for channel in 0..CHANNELS {
         let params = json!({ "channel": channel_name(channel), "limit": -1 });
-        let history = http::call(address, "history", &params).await?;
-        let publications = history["publications"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let verify = |publication: &Value| Header::verify(seed, publication["data"].to_string().as_bytes()).ok();
-        let sent: Vec<Duration> = publications.iter().filter_map(verify).map(|header| header.sent).collect();
+        let history: HistoryResult = http::call(address, "history", &params).await?;
+        let verify = |publication: &Publication| Header::verify(seed, publication.data.as_bytes()).ok();
+        let sent: Vec<Duration> = history.publications.iter().filter_map(verify).map(|header| header.sent).collect();
         count += sent.windows(2).filter(|pair| pair[1] < pair[0]).count();
     }
     Ok(count)

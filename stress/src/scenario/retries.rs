@@ -136,6 +136,6 @@ async fn control(context: &Context, publications: u64) -> anyhow::Result<u64> {
     for n in 0..publications {
         publish(subject.address(), &json!({ "channel": CONTROL, "data": n }), &mut chance).await?;
     }
-    let history = http::call(subject.address(), "history", &json!({ "channel": CONTROL, "limit": 0 })).await?;
+    let history: Value = http::call(subject.address(), "history", &json!({ "channel": CONTROL, "limit": 0 })).await?;
     Ok(history["offset"].as_u64().unwrap_or(0).saturating_sub(publications))
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::stage::{BREAKING, Stage};
 use super::{Context, Scenario, stats};
@@ -77,7 +77,8 @@ impl Roaming {
         let mut wrong = Vec::new();
         for channel in 0..CHANNELS {
             let params = json!({ "channel": channel_name(channel) });
-            let told = http::call(&address, "presence_stats", &params).await?["num_clients"].as_u64();
+            let told: Value = http::call(&address, "presence_stats", &params).await?;
+            let told = told["num_clients"].as_u64();
             let members = (0..connections).filter(|member| member % CHANNELS == channel).count() as u64;
             if told != Some(members) {
                 wrong.push(format!("channel {channel}: presence tells of {told:?}, and {members} are there"));

@@ -176,7 +176,7 @@ fn since(before: &Counts, now: &Counts, tally: &Tally) -> Vec<Comparison> {
 /// # Errors
 /// When it does not answer.
 pub async fn info(address: &str) -> anyhow::Result<(u64, u64)> {
-    let info = http::call(address, "info", &json!({})).await?;
+    let info: Value = http::call(address, "info", &json!({})).await?;
     let nodes = info["nodes"].as_array().cloned().unwrap_or_default();
     let sum = |field: &str| nodes.iter().filter_map(|node: &Value| node[field].as_u64()).sum();
     Ok((sum("num_clients"), sum("num_subs")))

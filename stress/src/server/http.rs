@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -13,12 +15,17 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Calls `method` of the server API at `address` (host and port) and returns its `result`.
 ///
 /// # Errors
-/// Whatever keeps the answer from being a result, in words.
-pub async fn call(address: &str, method: &str, params: &Value) -> io::Result<Value> {
-    let mut answer = post(address, method, params).await?;
-    match answer.get_mut("result") {
-        Some(result) => Ok(result.take()),
-        None => Err(io::Error::other(format!("{method} at {address}: {answer}"))),
+/// Whatever keeps the answer from being such a result, in words.
+pub async fn call<T: DeserializeOwned>(address: &str, method: &str, params: &Value) -> io::Result<T> {
+    #[derive(Deserialize)]
+    struct Answer<T> {
+        result: Option<T>,
+    }
+    let answer = post(address, method, params).await?;
+    // Read as what it is and not as any JSON: payloads stay the bytes that they are.
+    match serde_json::from_slice(&answer) {
+        Ok(Answer { result: Some(result) }) => Ok(result),
+        _ => Err(io::Error::other(format!("{method} at {address}: {}", String::from_utf8_lossy(&answer)))),
     }
 }
 
@@ -27,7 +34,7 @@ pub async fn call(address: &str, method: &str, params: &Value) -> io::Result<Val
 /// # Errors
 /// When one does, or there is no answer.
 pub async fn batch(address: &str, commands: &[Value]) -> io::Result<()> {
-    let answer = post(address, "batch", &json!({ "commands": commands })).await?;
+    let answer: Value = serde_json::from_slice(&post(address, "batch", &json!({ "commands": commands })).await?)?;
     let replies = answer["replies"].as_array().map(Vec::as_slice).unwrap_or_default();
     match replies.iter().find(|reply| reply.get("error").is_some()) {
         None if replies.len() == commands.len() => Ok(()),
@@ -35,18 +42,17 @@ pub async fn batch(address: &str, commands: &[Value]) -> io::Result<()> {
     }
 }
 
-async fn post(address: &str, method: &str, params: &Value) -> io::Result<Value> {
+async fn post(address: &str, method: &str, params: &Value) -> io::Result<Vec<u8>> {
     let body = params.to_string();
     let request = format!(
         "POST /api/{method} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
     let (status, body) = tokio::time::timeout(ANSWER_MAX, exchange(address, request.as_bytes())).await??;
-    let wrong = |what: String| io::Error::other(format!("{method} at {address}: {what}"));
-    if status != 200 {
-        return Err(wrong(format!("status {status}")));
+    match status {
+        200 => Ok(body),
+        _ => Err(io::Error::other(format!("{method} at {address}: status {status}"))),
     }
-    serde_json::from_slice(&body).map_err(|error| wrong(error.to_string()))
 }
 
 /// Fetches `path`.
