@@ -2,7 +2,7 @@
 //!
 //! Resident memory, which [`monitor`](crate::monitor) reads, has pages that were given back late and pages shared with nobody
 //! knows whom. Where server, clients and lab live on one thread and a whole day has to be level, that is not
-//! good enough. What other threads of the process do meanwhile is not counted, so that days can be run side by side.
+//! good enough. What other threads of the process do meanwhile is not counted.
 
 use tikv_jemalloc_ctl::thread::{ThreadLocal, allocatedp, deallocatedp};
 use tikv_jemallocator::Jemalloc;

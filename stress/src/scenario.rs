@@ -161,11 +161,6 @@ pub trait Scenario: Send + Sync {
         false
     }
 
-    /// Whether it computes its time and waits for nothing: then a processor is all it takes of the machine.
-    fn is_in_virtual_time(&self) -> bool {
-        false
-    }
-
     /// The line that runs it again as `context` asked for it.
     fn replay_line(&self, context: &Context) -> String {
         context.replay_line(self.name())

@@ -1,5 +1,4 @@
 //! A run of scenarios, each with its report as soon as it is over: one after the other, or small ones side by side in lanes.
-//! Those in virtual time come last, one on each processor.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -44,19 +43,17 @@ pub(super) fn these(
     say(&show::first_line(what, context));
     let began = Instant::now();
     let done = Mutex::new(Done::default());
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let (in_virtual_time, real): (Vec<&dyn Scenario>, Vec<&dyn Scenario>) =
-        scenarios.iter().map(|scenario| &**scenario).partition(|scenario| scenario.is_in_virtual_time());
-    let passes = [(&*real, jobs), (&*in_virtual_time, jobs.max(processors.min(in_virtual_time.len())))];
-    let passes = passes.map(|(scenarios, jobs)| Pass { scenarios, lanes: lanes(jobs, context) });
+    // What is unfinished is a lane's own.
+    let lanes: Vec<Context> =
+        (0..jobs).map(|_| Context { unfinished: Unfinished::default(), ..context.clone() }).collect();
     let runtime = runtime()?;
     let interrupted = runtime.block_on(async {
         tokio::select! {
             biased;
-            () = run_all(&passes, &done) => None,
+            () = run_all(scenarios, &lanes, &done) => None,
             signal = async {
                 let signal = interrupted().await;
-                passes.iter().flat_map(|pass| &pass.lanes).for_each(|lane| lane.unfinished.interrupt());
+                lanes.iter().for_each(|lane| lane.unfinished.interrupt());
                 signal
                 // Dropping a scenario drops its server, which is killed with it.
             } => Some(signal),
@@ -67,8 +64,7 @@ pub(super) fn these(
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     let left = interrupted.map(|signal| {
         let under_way = std::mem::take(&mut done.under_way).join(", ");
-        let partial: Vec<Report> =
-            passes.iter().flat_map(|pass| &pass.lanes).filter_map(|lane| lane.unfinished.report(signal)).collect();
+        let partial: Vec<Report> = lanes.iter().filter_map(|lane| lane.unfinished.report(signal)).collect();
         let what =
             if partial.is_empty() { "which has no result" } else { "of which there is what was seen until then" };
         partial.into_iter().for_each(|report| done.take(report, context));
@@ -116,34 +112,16 @@ impl Done {
     }
 }
 
-/// Scenarios that are run side by side, as many at once as there are lanes.
-struct Pass<'a> {
-    scenarios: &'a [&'a dyn Scenario],
-    lanes: Vec<Context>,
-}
-
-/// So many lanes, each with an unfinished report of its own.
-fn lanes(jobs: usize, context: &Context) -> Vec<Context> {
-    let lane = || Context { unfinished: Unfinished::default(), alone: jobs == 1, ..context.clone() };
-    (0..jobs).map(|_| lane()).collect()
-}
-
-async fn run_all(passes: &[Pass<'_>], done: &Mutex<Done>) {
-    for Pass { scenarios, lanes } in passes {
-        run_side_by_side(scenarios, lanes, done).await;
-    }
-}
-
-/// Runs these, each in the first lane that is free.
-async fn run_side_by_side(scenarios: &[&dyn Scenario], lanes: &[Context], done: &Mutex<Done>) {
+/// Runs all, each in the first lane that is free.
+async fn run_all(scenarios: &[Box<dyn Scenario>], lanes: &[Context], done: &Mutex<Done>) {
     let left = Mutex::new(scenarios.iter());
     let next = || lock(&left).next();
     join_all(lanes.iter().map(async |lane| {
-        while let Some(&scenario) = next() {
+        while let Some(scenario) = next() {
             lane.unfinished.forget();
             lock(done).under_way.push(scenario.name());
             let run = async {
-                lane.suits(scenario)?;
+                lane.suits(&**scenario)?;
                 scenario.run(lane).await
             };
             // A mistake in one scenario is not to take the others' results along.
@@ -220,9 +198,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_scenario_that_panics_leaves_the_others_their_results() {
-        let scenarios: [&dyn Scenario; 3] = [&Fragile(false), &Fragile(true), &Fragile(false)];
+        let scenarios: Vec<Box<dyn Scenario>> =
+            vec![Box::new(Fragile(false)), Box::new(Fragile(true)), Box::new(Fragile(false))];
         let done = Mutex::default();
-        run_side_by_side(&scenarios, &lanes(2, &Context::default()), &done).await;
+        run_all(&scenarios, &[Context::default(), Context::default()], &done).await;
         let done = done.into_inner().unwrap();
         assert_eq!((done.reports.len(), done.not_run, done.lost), (2, 1, 0));
     }

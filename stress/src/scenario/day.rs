@@ -125,10 +125,6 @@ impl Scenario for Day {
         }
     }
 
-    fn is_in_virtual_time(&self) -> bool {
-        true
-    }
-
     fn run<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, anyhow::Result<Report>> {
         self.go(context).boxed()
     }
