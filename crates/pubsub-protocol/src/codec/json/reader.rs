@@ -18,9 +18,19 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, Vi
 /// # Errors
 /// When `json` is not one well-formed object of that shape.
 pub fn from_slice<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, serde_json::Error> {
-    // Once for all of it: what reads bytes looks at every string by itself, names of fields included.
-    let text = std::str::from_utf8(json).map_err(serde_json::Error::custom)?;
-    let mut deserializer = serde_json::Deserializer::from_str(text);
+    // Once for all of it: what reads bytes looks at every string by itself, names of fields included. It has the words for
+    // what is wrong, too, and the place.
+    match std::str::from_utf8(json) {
+        Ok(text) => object(serde_json::Deserializer::from_str(text)),
+        Err(_) => object(serde_json::Deserializer::from_slice(json)),
+    }
+}
+
+fn object<'de, T, R>(mut deserializer: serde_json::Deserializer<R>) -> Result<T, serde_json::Error>
+where
+    T: Deserialize<'de>,
+    R: serde_json::de::Read<'de>,
+{
     let value = deserializer.deserialize_map(Lenient(Outermost(PhantomData)))?;
     deserializer.end()?;
     Ok(value)
