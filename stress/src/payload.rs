@@ -93,15 +93,16 @@ struct Wire<'a> {
 
 impl<'a> Wire<'a> {
     /// Takes apart what [`Header::encode`] has put together. It is JSON for those on its way; here it is these bytes in this
-    /// order, and whatever looks otherwise is damaged.
+    /// order, and whatever looks otherwise is damaged. The order is that of the names, in which a library that reads any JSON
+    /// writes it again.
     fn read(payload: &'a [u8]) -> Option<Self> {
         let text = std::str::from_utf8(payload).ok()?;
-        let (id, rest) = text.strip_prefix(r#"{"id":""#)?.split_once('"')?;
+        let (body, rest) = text.strip_prefix(r#"{"body":""#)?.split_once('"')?;
         let (due, rest) = rest.strip_prefix(r#","due":"#)?.split_once(',')?;
+        let (id, rest) = rest.strip_prefix(r#""id":""#)?.split_once('"')?;
+        let (len, rest) = rest.strip_prefix(r#","len":"#)?.split_once(',')?;
         let (sent, rest) = rest.strip_prefix(r#""sent":"#)?.split_once(',')?;
-        let (len, rest) = rest.strip_prefix(r#""len":"#)?.split_once(',')?;
-        let (sum, rest) = rest.strip_prefix(r#""sum":"#)?.split_once(',')?;
-        let body = rest.strip_prefix(r#""body":""#)?.strip_suffix(r#""}"#)?;
+        let sum = rest.strip_prefix(r#""sum":"#)?.strip_suffix('}')?;
         let [due, sent, len, sum] = [number(due)?, number(sent)?, number(len)?, number(sum)?];
         Some(Self { id, due, sent, len: usize::try_from(len).ok()?, sum, body })
     }
@@ -128,13 +129,13 @@ impl Header {
         // Its numbers take more than the envelope at times.
         let mut text = Vec::with_capacity(2 * ENVELOPE_BYTES + length);
         let (due, sent, sum) = (due.as_micros(), sent.as_micros(), header.checksum());
-        write!(text, r#"{{"id":"{id}","due":{due},"sent":{sent},"len":{length},"sum":{sum},"body":""#)
-            .expect("a vector takes whatever is written to it");
+        text.extend_from_slice(br#"{"body":""#);
         body(seed, id, length, |letters| {
             text.extend_from_slice(letters);
             true
         });
-        text.extend_from_slice(b"\"}");
+        write!(text, r#"","due":{due},"id":"{id}","len":{length},"sent":{sent},"sum":{sum}}}"#)
+            .expect("a vector takes whatever is written to it");
         String::from_utf8(text).expect("all of it is ASCII")
     }
 
@@ -205,7 +206,7 @@ impl Verified {
         }
         let known: Vec<(Payload, Header)> = {
             let memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
-            // The beginning has the id and two times in it: one candidate, or none.
+            // The body follows from the id, and begins with it: one candidate, or none.
             let alike = |known: &&(Payload, Header)| known.0.as_bytes()[..64] == payload.as_bytes()[..64];
             memory.0.iter().filter(alike).cloned().collect()
         };
