@@ -73,7 +73,7 @@ impl Payload {
     pub fn is_too_deep(&self) -> bool {
         // With so few brackets it can not be, and nearly every payload has so few.
         let in_piece = |piece: &[u8]| piece.iter().map(|&byte| u8::from(byte | 0x20 == b'{')).sum::<u8>();
-        // Counted in bytes, as many at once as fit into one: that takes a sixteenth of the time.
+        // Counted in a byte, as far as one goes: so the compiler takes many bytes at once.
         let brackets: usize = self.0.chunks(usize::from(u8::MAX)).map(|piece| usize::from(in_piece(piece))).sum();
         brackets > PAYLOAD_DEPTH_MAX && depth(&self.0) > PAYLOAD_DEPTH_MAX
     }
