@@ -44,9 +44,6 @@ pub use recorder::Recorder;
 /// Publishers have connections of their own, numbered from here, so that faults on subscribers leave them alone.
 pub const PUBLISHER_CONNECTIONS: u64 = 1 << 32;
 
-/// Subscriptions that begin later than their member are numbered from here.
-const LATE_SUBSCRIPTIONS: u32 = 1 << 30;
-
 /// How connecting went.
 #[derive(Clone, Debug, Default)]
 pub struct Connected {
@@ -144,6 +141,8 @@ impl Fleet {
             ledger.record(Event::Publisher { publisher: number(publisher), channel });
         }
         let payload_bytes = plan.workload.payload_bytes;
+        let topology = &plan.topology;
+        let late_sub = number(topology.connections * topology.subscriptions_each.min(topology.channels.max(1)));
         let numbers = vec![1; usize::try_from(publishers(&plan)).unwrap_or(0)];
         let common = Arc::new(Common {
             plan,
@@ -170,7 +169,7 @@ impl Fleet {
             members: Vec::new(),
             publishers: Vec::new(),
             numbers,
-            late_sub: LATE_SUBSCRIPTIONS,
+            late_sub,
             payload_bytes,
             readers: JoinSet::new(),
             sequences: Vec::new(),

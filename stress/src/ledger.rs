@@ -5,7 +5,10 @@
 //! goes straight to the [`Oracle`]; all of them are kept only when asked, for small runs and replays.
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::time::Duration;
+
+use ahash::AHasher;
 
 use crate::live_bytes::live_bytes;
 use crate::oracle::{Judgement, Law, Oracle};
@@ -112,7 +115,7 @@ pub enum Event {
 pub struct Ledger {
     oracle: Oracle,
     kept: Option<Vec<Event>>,
-    epochs: HashMap<String, u32>,
+    epochs: HashMap<String, u32, BuildHasherDefault<AHasher>>,
     events: u64,
     bytes: i64,
 }

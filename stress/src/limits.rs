@@ -220,7 +220,7 @@ impl Limits {
         let mut parts = vec![format!(
             "One thing at a time is doubled until an objective breaks (p99 of a delivery {P99_OBJECTIVE_MS} ms, 99.9 % of all in force within \
              {CONNECT_OBJECTIVE:?}, everything delivered, nobody cut, the whole rate offered), then the gap is halved {HALVINGS} times. \
-             Seed {:#x}, commit {}, {}. Again: `stress limits`.",
+             Seed {:#x}, commit {}, {}. Again: `make limits`.",
             self.seed, self.commit, self.machine
         )];
         let knee = |climb: &Climb| vec![number::count(climb.knee()), climb.ladder.unit().to_owned(), climb.end(cores)];

@@ -14,11 +14,8 @@
 //! - [`generate`], [`mutate`]: good ledgers, and ways to spoil them
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::BuildHasherDefault;
 use std::time::Duration;
 
-use ahash::AHasher;
-use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::{Content, Event, Outcome};
@@ -29,6 +26,7 @@ pub mod generate;
 pub mod law;
 pub mod mutate;
 pub mod naive;
+mod numbered;
 mod subscription;
 #[cfg(test)]
 mod tests;
@@ -36,13 +34,11 @@ mod track;
 
 use channel::Channel;
 pub use law::{Class, Law, Subject};
+use numbered::Numbered;
 use subscription::Subscription;
 
 /// Lines of a witness.
 const WITNESS_LINES_MAX: usize = 10;
-
-/// Found by number in one step, listed in the order of their coming: nothing observable follows a hash.
-pub(crate) type ByNumber<K, V> = IndexMap<K, V, BuildHasherDefault<AHasher>>;
 
 /// Findings by what they are and whom they are about.
 pub(crate) type Findings = BTreeMap<(Class, Subject), Finding>;
@@ -158,10 +154,10 @@ impl Notes {
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Oracle {
-    channels: ByNumber<u32, Channel>,
+    channels: Numbered<Channel>,
     /// Which channel a publisher publishes to, and how many it has begun.
-    publishers: ByNumber<u32, (u32, u64)>,
-    subscriptions: ByNumber<u32, Subscription>,
+    publishers: Numbered<(u32, u64)>,
+    subscriptions: Numbered<Subscription>,
     /// Publications that arrived although nobody had begun them: ours to blame, or nobody's.
     early: BTreeMap<(u32, PublicationId), String>,
     /// Open requests; of those about a channel, how far each of its streams was acknowledged when they began.
@@ -180,7 +176,7 @@ impl Oracle {
             }
             Event::Publisher { publisher, channel } => {
                 self.publishers.insert(*publisher, (*channel, 0));
-                if let Some(channel) = self.channels.get_mut(channel) {
+                if let Some(channel) = self.channels.get_mut(*channel) {
                     channel.publishers.push(*publisher);
                 }
             }
@@ -203,7 +199,7 @@ impl Oracle {
                     return;
                 };
                 let publishers = &self.publishers;
-                let invoked = |publisher: u32| publishers.get(&publisher).map_or(0, |&(_, invoked)| invoked);
+                let invoked = |publisher: u32| publishers.get(publisher).map_or(0, |&(_, invoked)| invoked);
                 let reply = subscription::Reply {
                     at: *at,
                     generation: *generation,
@@ -244,7 +240,7 @@ impl Oracle {
             }
             Event::Break { at, sub, generation, cause } => {
                 self.tally.breaks += 1;
-                let Some(subscription) = self.subscriptions.get_mut(sub) else { return };
+                let Some(subscription) = self.subscriptions.get_mut(*sub) else { return };
                 subscription.broke(*at, *generation, *cause, &mut self.notes);
             }
             Event::Left { generation, sub, .. } => {
@@ -258,7 +254,7 @@ impl Oracle {
                 for (offset, content) in entries {
                     self.content_of(Subject::Channel(*channel), *channel, *content, *offset, u32::MAX);
                 }
-                if let Some(channel) = self.channels.get_mut(channel) {
+                if let Some(channel) = self.channels.get_mut(*channel) {
                     let asked = request.and_then(|request| self.requests.get(&request)?.as_ref());
                     let acked_top = match asked {
                         Some(acked_tops) => acked_tops.get(&top.epoch).copied().unwrap_or(0),
@@ -268,14 +264,14 @@ impl Oracle {
                 }
             }
             Event::Sentinel { channel, id } => {
-                if let Some(channel) = self.channels.get_mut(channel) {
+                if let Some(channel) = self.channels.get_mut(*channel) {
                     channel.sentinel = Some(*id);
                 }
             }
             Event::Amnesia => self.channels.values_mut().for_each(Channel::forgets),
             Event::Census { .. } => self.over = true,
             Event::Request { request, channel } => {
-                let asked = channel.and_then(|channel| self.channels.get(&channel));
+                let asked = channel.and_then(|channel| self.channels.get(channel));
                 self.requests.insert(*request, asked.map(Channel::acked_tops));
             }
             Event::Completion { request } => {
@@ -306,9 +302,9 @@ impl Oracle {
 
     fn invoke(&mut self, at: Duration, id: PublicationId) {
         self.tally.invoked += 1;
-        let Some((channel, invoked)) = self.publishers.get_mut(&id.publisher) else { return };
+        let Some((channel, invoked)) = self.publishers.get_mut(id.publisher) else { return };
         *invoked = (*invoked).max(id.n);
-        if let Some(channel) = self.channels.get_mut(channel) {
+        if let Some(channel) = self.channels.get_mut(*channel) {
             channel.invoke(at, id);
         }
     }
@@ -319,15 +315,15 @@ impl Oracle {
             Outcome::Failed => self.tally.failed += 1,
             Outcome::Unknown => self.tally.unknown += 1,
         }
-        let Some((channel, _)) = self.publishers.get(&id.publisher) else { return };
-        if let Some(channel) = self.channels.get_mut(channel) {
+        let Some((channel, _)) = self.publishers.get(id.publisher) else { return };
+        if let Some(channel) = self.channels.get_mut(*channel) {
             channel.done(id, outcome, &mut self.notes);
         }
     }
 
     /// I1 and I11 for something that arrived on a subscription.
     fn content(&mut self, sub: u32, content: Content, offset: u64) {
-        let Some(subscription) = self.subscriptions.get(&sub) else { return };
+        let Some(subscription) = self.subscriptions.get(sub) else { return };
         self.content_of(Subject::Subscription(sub), subscription.channel, content, offset, sub);
     }
 
@@ -341,7 +337,7 @@ impl Oracle {
                 return;
             }
         };
-        match self.publishers.get(&id.publisher) {
+        match self.publishers.get(id.publisher) {
             None => self
                 .notes
                 .find(Class::Phantom, subject, || format!("{id} at offset {offset}: nobody is that publisher")),
@@ -354,7 +350,7 @@ impl Oracle {
                     .insert((sub, id), format!("{id} at offset {offset}, when its publisher had begun {invoked}"));
             }
             Some(_) => {
-                if self.channels.get(&channel).is_some_and(|channel| channel.failed.contains(&id)) {
+                if self.channels.get(channel).is_some_and(|channel| channel.failed.contains(&id)) {
                     let line = || format!("{id} arrived at offset {offset} although its publish had failed");
                     self.notes.find(Class::Aborted, Subject::Channel(channel), line);
                 }
@@ -386,9 +382,9 @@ impl Oracle {
     pub fn judge(&self) -> Judgement {
         let mut notes = self.notes.clone();
         for ((sub, id), line) in &self.early {
-            let begun_after_all = self.publishers.get(&id.publisher).is_some_and(|&(_, invoked)| id.n <= invoked);
+            let begun_after_all = self.publishers.get(id.publisher).is_some_and(|&(_, invoked)| id.n <= invoked);
             let class = if begun_after_all { Class::HarnessFault } else { Class::Phantom };
-            let history = self.publishers.get(&id.publisher).map_or(Subject::Run, |&(home, _)| Subject::Channel(home));
+            let history = self.publishers.get(id.publisher).map_or(Subject::Run, |&(home, _)| Subject::Channel(home));
             let subject = if *sub == u32::MAX { history } else { Subject::Subscription(*sub) };
             notes.find(class, subject, || line.clone());
         }
@@ -396,7 +392,7 @@ impl Oracle {
             channel.judge(&mut notes);
         }
         for subscription in self.subscriptions.values() {
-            if let Some(channel) = self.channels.get(&subscription.channel) {
+            if let Some(channel) = self.channels.get(subscription.channel) {
                 subscription.judge(channel, self.over, &mut notes);
             }
         }
@@ -411,11 +407,11 @@ impl Oracle {
 }
 
 fn parties<'a>(
-    subscriptions: &'a mut ByNumber<u32, Subscription>,
-    channels: &'a mut ByNumber<u32, Channel>,
+    subscriptions: &'a mut Numbered<Subscription>,
+    channels: &'a mut Numbered<Channel>,
     sub: u32,
 ) -> Option<(&'a mut Subscription, &'a mut Channel)> {
-    let subscription = subscriptions.get_mut(&sub)?;
-    let channel = channels.get_mut(&subscription.channel)?;
+    let subscription = subscriptions.get_mut(sub)?;
+    let channel = channels.get_mut(subscription.channel)?;
     Some((subscription, channel))
 }

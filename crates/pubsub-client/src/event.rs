@@ -175,7 +175,7 @@ pub struct Publication {
     /// Labels given by the publisher.
     pub tags: BTreeMap<String, String>,
     /// Who published it. Absent when it came through the server's API.
-    pub info: Option<Box<ClientInfo>>,
+    pub info: Option<Arc<ClientInfo>>,
     /// Its number in the stream, from 1. 0 in a channel without history.
     pub offset: u64,
     /// Which life of the stream the offset belongs to. Empty in a channel without positions.
@@ -185,7 +185,7 @@ pub struct Publication {
 impl Publication {
     pub(crate) fn new(publication: pubsub_protocol::Publication, epoch: Arc<str>) -> Self {
         let pubsub_protocol::Publication { data, info, offset, tags, .. } = publication;
-        Self { data, tags, info: info.map(Box::new), offset, epoch }
+        Self { data, tags, info, offset, epoch }
     }
 
     /// A message that belongs to no topic.

@@ -5,11 +5,12 @@
 //! shard's, for the length of an insert. Two shards and a fixed hasher: one map a client has to be small, and its order
 //! the same in every run.
 
-use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use ahash::AHasher;
 use dashmap::DashMap;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -20,7 +21,7 @@ use crate::ids::RequestId;
 use crate::planted::{self, Bug};
 
 /// Same order in every run, unlike the standard library's default.
-pub(crate) type FixedHasher = BuildHasherDefault<DefaultHasher>;
+pub(crate) type FixedHasher = BuildHasherDefault<AHasher>;
 
 /// Shards of a client's maps. dashmap's default depends on the machine, and takes 32 KB on a large one.
 pub(crate) const SHARDS: usize = 2;

@@ -1,6 +1,7 @@
 //! What the server tells without being asked.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -47,9 +48,9 @@ pub enum PushBody {
 pub struct Publication {
     /// The application's data.
     pub data: Payload,
-    /// Who published it. Absent when it came through the server API.
+    /// Who published it; shared, where one publication is kept and sent to many. Absent when it came through the server API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub info: Option<ClientInfo>,
+    pub info: Option<Arc<ClientInfo>>,
     /// Its place in the stream. 0 (and not on the wire) in a channel without history.
     #[serde(default, skip_serializing_if = "is_default")]
     pub offset: u64,

@@ -24,6 +24,8 @@ pub(super) struct Subscriber {
     generation: u32,
     /// Where it stands, by what it has read.
     place: Option<Place>,
+    /// The epoch that was last read, and its number.
+    epoch: Option<(Arc<str>, u32)>,
     live: bool,
     reached: bool,
     /// So many did not fit into its mailbox, which only somebody who leaves may put up with.
@@ -35,9 +37,9 @@ pub(super) struct Subscriber {
 
 impl Subscriber {
     pub(super) fn new(common: Arc<Common>, sub: u32, channel: u32, bystander: bool, sequence: Arc<AtomicU64>) -> Self {
-        let (generation, place, lagged, broke_at) = (0, None, None, None);
+        let (generation, place, epoch, lagged, broke_at) = (0, None, None, None, None);
         let (live, reached) = (false, false);
-        Self { common, sub, channel, bystander, generation, place, live, reached, lagged, broke_at, sequence }
+        Self { common, sub, channel, bystander, generation, place, epoch, live, reached, lagged, broke_at, sequence }
     }
 
     pub(super) async fn run(mut self, mut subscription: Subscription) {
@@ -119,7 +121,14 @@ impl Subscriber {
         self.sequence.store(Seed(before).value(told, "sequence", publication.offset), Relaxed);
         let (sub, generation, channel, offset) = (self.sub, self.generation, self.channel, publication.offset);
         let mut ledger = self.common.ledger();
-        let epoch = (!publication.epoch.is_empty()).then(|| ledger.epoch(&publication.epoch));
+        let epoch = (!publication.epoch.is_empty()).then(|| match &self.epoch {
+            Some((name, number)) if *name == publication.epoch => *number,
+            _ => {
+                let number = ledger.epoch(&publication.epoch);
+                self.epoch = Some((Arc::clone(&publication.epoch), number));
+                number
+            }
+        });
         ledger.record(Event::Push { at, sub, generation, channel, epoch, offset, content });
         drop(ledger);
         if let Some(epoch) = epoch {

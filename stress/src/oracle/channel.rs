@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::{ByNumber, Class, Law, Notes, Subject};
+use super::{Class, Law, Notes, Subject};
 use crate::ledger::{Content, Outcome, Place, Policy};
 use crate::payload::PublicationId;
 
@@ -44,7 +44,7 @@ pub(super) struct Channel {
     pub(super) failed: BTreeSet<PublicationId>,
     unknown: BTreeSet<PublicationId>,
     /// When each of them was begun.
-    in_flight: ByNumber<PublicationId, Duration>,
+    in_flight: BTreeMap<PublicationId, Duration>,
     /// When the last of those that succeeded was begun: history was no older than that.
     refreshed_at: Option<Duration>,
     /// Acknowledged without a place, and nobody has told of one yet.
@@ -52,7 +52,7 @@ pub(super) struct Channel {
     /// Begun before the server lost its memory and answered after: the answer may tell of what is gone.
     excused: BTreeSet<PublicationId>,
     /// For each publication of a channel with history that has no place yet: how far each stream was known to be when it was begun.
-    floors: ByNumber<PublicationId, SmallVec<[(u32, u64); 1]>>,
+    floors: BTreeMap<PublicationId, SmallVec<[(u32, u64); 1]>>,
     /// Told of before they were begun, which is the harness's fault.
     early: BTreeSet<PublicationId>,
     streams: BTreeMap<u32, Stream>,
@@ -73,11 +73,11 @@ impl Channel {
             sentinel: None,
             failed: BTreeSet::new(),
             unknown: BTreeSet::new(),
-            in_flight: ByNumber::default(),
+            in_flight: BTreeMap::new(),
             refreshed_at: None,
             unplaced: BTreeSet::new(),
             excused: BTreeSet::new(),
-            floors: ByNumber::default(),
+            floors: BTreeMap::new(),
             early: BTreeSet::new(),
             streams: BTreeMap::new(),
             published: 0,
@@ -108,7 +108,7 @@ impl Channel {
 
     pub(super) fn done(&mut self, id: PublicationId, outcome: Outcome, notes: &mut Notes) {
         notes.check(Law::I17);
-        let Some(begun_at) = self.in_flight.swap_remove(&id) else {
+        let Some(begun_at) = self.in_flight.remove(&id) else {
             let line = || format!("the publish of {id} was answered, but it was not open");
             notes.find(Class::LostCompletion, self.subject(), line);
             return;
@@ -134,7 +134,7 @@ impl Channel {
                     notes.find(Class::Aborted, self.subject(), line);
                 }
                 self.failed.insert(id);
-                self.floors.swap_remove(&id);
+                self.floors.remove(&id);
             }
             Outcome::Unknown => {
                 self.unknown.insert(id);
@@ -178,7 +178,7 @@ impl Channel {
         stream.ids[at] = packed(id);
         self.unplaced.remove(&id);
         notes.check(Law::I10);
-        let Some(floors) = self.floors.swap_remove(&id) else {
+        let Some(floors) = self.floors.remove(&id) else {
             self.early.insert(id);
             return;
         };

@@ -59,39 +59,40 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// A command as it stands on the wire. If several bodies are set, the first in this order counts.
+/// A command as it stands on the wire. If several bodies are set, the first in this order counts. What comes rarely is boxed:
+/// what is read is moved a few times before it is done, and a publish would drag along room for all.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct WireCommand {
     id: u32,
-    connect: Option<ConnectRequest>,
-    subscribe: Option<SubscribeRequest>,
+    connect: Option<Box<ConnectRequest>>,
+    subscribe: Option<Box<SubscribeRequest>>,
     unsubscribe: Option<ChannelRequest>,
     publish: Option<PublishRequest>,
     presence: Option<ChannelRequest>,
     presence_stats: Option<ChannelRequest>,
-    history: Option<HistoryRequest>,
+    history: Option<Box<HistoryRequest>>,
     ping: Option<IgnoredAny>,
     send: Option<SendRequest>,
-    rpc: Option<RpcRequest>,
-    refresh: Option<RefreshRequest>,
-    sub_refresh: Option<SubRefreshRequest>,
+    rpc: Option<Box<RpcRequest>>,
+    refresh: Option<Box<RefreshRequest>>,
+    sub_refresh: Option<Box<SubRefreshRequest>>,
 }
 
 impl WireCommand {
     fn request(self) -> Option<Request> {
-        None.or(self.connect.map(Request::Connect))
-            .or(self.subscribe.map(Request::Subscribe))
+        None.or(self.connect.map(|body| Request::Connect(*body)))
+            .or(self.subscribe.map(|body| Request::Subscribe(*body)))
             .or(self.unsubscribe.map(Request::Unsubscribe))
             .or(self.publish.map(Request::Publish))
             .or(self.presence.map(Request::Presence))
             .or(self.presence_stats.map(Request::PresenceStats))
-            .or(self.history.map(Request::History))
+            .or(self.history.map(|body| Request::History(*body)))
             .or(self.ping.map(|_| Request::Ping))
             .or(self.send.map(Request::Send))
-            .or(self.rpc.map(Request::Rpc))
-            .or(self.refresh.map(Request::Refresh))
-            .or(self.sub_refresh.map(Request::SubRefresh))
+            .or(self.rpc.map(|body| Request::Rpc(*body)))
+            .or(self.refresh.map(|body| Request::Refresh(*body)))
+            .or(self.sub_refresh.map(|body| Request::SubRefresh(*body)))
     }
 }
 

@@ -3,8 +3,7 @@
 //! A channel's order is the lock of its entry in `streams`: offset, history and feed happen under it. The map
 //! has a fixed number of lock stripes, so that runs do not differ by the machine's number of cores.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,13 +38,17 @@ pub struct MemoryEngine {
     presence: DashMap<Arc<str>, Presence, RandomState>,
     results: Mutex<Results>,
     /// When to look at which stream again: one entry for each stream, put back as long as it lives.
-    expiries: Mutex<BinaryHeap<Due>>,
+    expiries: Mutex<Expiries>,
     epochs: Mutex<ChaCha12Rng>,
     feed: Arc<dyn Feed>,
 }
 
-/// When to look at a channel's stream again; the soonest is the greatest.
-type Due = Reverse<(Instant, Arc<str>)>;
+/// Channels whose streams are to be looked at, by the second that must be over by then. What has run out is gone for whoever
+/// asks for it, looked at or not: it is only memory that waits a second longer.
+struct Expiries {
+    began: Instant,
+    due: BTreeMap<u64, Vec<Arc<str>>>,
+}
 
 #[derive(Default)]
 struct Presence {
@@ -74,7 +77,7 @@ impl MemoryEngine {
             streams: DashMap::with_hasher_and_shard_amount(hasher.clone(), STRIPES),
             presence: DashMap::with_hasher_and_shard_amount(hasher, STRIPES),
             results: Mutex::default(),
-            expiries: Mutex::default(),
+            expiries: Mutex::new(Expiries { began: Instant::now(), due: BTreeMap::new() }),
             epochs: Mutex::new(chance),
             feed,
         }
@@ -123,7 +126,7 @@ impl MemoryEngine {
             }
             Entry::Vacant(entry) => {
                 let due = now + retention.ttl.min(retention.meta_ttl);
-                self.expiries.lock().push(Reverse((due, channel)));
+                self.expiries.lock().add(due, channel);
                 entry.insert(self.new_stream(retention, now))
             }
         };
@@ -167,6 +170,22 @@ impl MemoryEngine {
             }
             Published { position, suppressed: false }
         })
+    }
+}
+
+impl Expiries {
+    fn second(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.began).as_secs()
+    }
+
+    fn add(&mut self, due: Instant, channel: Arc<str>) {
+        self.due.entry(self.second(due)).or_default().push(channel);
+    }
+
+    /// Those of the seconds that are over.
+    fn take(&mut self, now: Instant) -> impl Iterator<Item = Arc<str>> + use<> {
+        let later = self.due.split_off(&self.second(now));
+        std::mem::replace(&mut self.due, later).into_values().flatten()
     }
 }
 
@@ -277,19 +296,12 @@ impl Engine for MemoryEngine {
 
     fn sweep(&self, now: Instant) {
         self.results.lock().expire(now);
-        loop {
-            let channel = {
-                let mut expiries = self.expiries.lock();
-                match expiries.peek() {
-                    Some(Reverse((due, _))) if *due <= now => expiries.pop().map(|Reverse((_, channel))| channel),
-                    _ => None,
-                }
-            };
-            let Some(channel) = channel else { return };
+        let due = self.expiries.lock().take(now);
+        for channel in due {
             // The entry's lock is held from the look to the removal: a publish in between would be lost.
             if let Entry::Occupied(mut entry) = self.streams.entry(channel.clone()) {
                 match entry.get_mut().expire(now) {
-                    Some(next) => self.expiries.lock().push(Reverse((next, channel))),
+                    Some(next) => self.expiries.lock().add(next, channel),
                     None => {
                         entry.remove();
                     }

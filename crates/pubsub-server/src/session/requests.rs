@@ -1,6 +1,7 @@
 //! What a connection asks: publish, history, presence.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use pubsub_protocol::command::{HistoryRequest, PublishRequest};
 use pubsub_protocol::limits::IDEMPOTENCY_KEY_BYTES_MAX;
@@ -36,7 +37,7 @@ impl Session {
         let data = request.data.ok_or(ErrorCode::BadRequest)?;
         name.check_data(&data, Source::Json)?;
         let chan_info = self.subscriptions.get(&request.channel).and_then(|s| s.chan_info().cloned());
-        let info = Some(self.info(chan_info));
+        let info = Some(Arc::new(self.info(chan_info)));
         let publication = Publication { data, info, offset: 0, tags: BTreeMap::new(), epoch: String::new() };
         if request.idempotency_key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
             return Err(ErrorCode::BadRequest.into());

@@ -35,7 +35,7 @@ pub fn encode_close(code: u16, reason: &str) -> Frame {
 fn capacity(reply: &Reply) -> usize {
     match reply {
         Reply::Push(Push { channel, body: PushBody::Publication(publication) }) => {
-            80 + channel.len() + publication.data.len() + publication.info.as_ref().map_or(0, capacity_of_info)
+            80 + channel.len() + publication.data.len() + publication.info.as_deref().map_or(0, capacity_of_info)
         }
         Reply::Ping => 2,
         _ => 128,

@@ -203,7 +203,7 @@ fn bodies() -> impl Strategy<Value = PushBody> {
 fn publications() -> impl Strategy<Value = Publication> {
     (payloads(), option::of(infos()), positions(), tags()).prop_map(|(data, info, position, tags)| Publication {
         data,
-        info,
+        info: info.map(Into::into),
         offset: position.offset,
         tags,
         epoch: position.epoch,

@@ -203,7 +203,7 @@ fn all_answers() -> Vec<(Answer, &'static str)> {
     };
     let publication = || Publication {
         data: json(r#"{"t":"hi"}"#),
-        info: Some(info()),
+        info: Some(info().into()),
         offset: 1,
         tags: one("k", "v".to_owned()),
         epoch: "e".to_owned(),
