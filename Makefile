@@ -10,7 +10,7 @@ PY := tests/sdk/python
 COMMIT = PUBSUB_COMMIT=$$(git describe --always --dirty --abbrev=10 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-rust test-sdk stress stress-extreme bugs lint fmt doc fuzz deny hostile clean bench bench-peers microbench instructions
+.PHONY: help build run test test-rust test-sdk stress stress-extreme bugs limits lint fmt doc fuzz deny hostile clean bench bench-peers microbench instructions
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,9 +53,11 @@ stress: ## A tour of the stress lab: every scenario, small; ARGS="--seed 7" and 
 stress-extreme: ## Every scenario at full size: 12 minutes, and then two days in virtual time, 9 more; writes stress_results.md and failure_modes.md
 	$(COMMIT) $(CARGO) build --release -p pubsub-server -p stress
 	@rm -rf $(TARGET)/stress-extreme
-	@# The pages are written also when something is broken, and then above all. What `make bugs` has found stands on them.
+	@# The pages are written also when something is broken, and then above all. What `make bugs` and `make limits` have found stands on them.
 	@$(TARGET)/release/stress run --all --out $(TARGET)/stress-extreme $(ARGS); verdict=$$?; \
-	  if [ -e $(TARGET)/bugs/bugs.json ]; then cp $(TARGET)/bugs/bugs.json $(TARGET)/stress-extreme; fi; \
+	  for found in bugs limits; do \
+	    if [ -e $(TARGET)/$$found/$$found.json ]; then cp $(TARGET)/$$found/$$found.json $(TARGET)/stress-extreme; fi; \
+	  done; \
 	  $(TARGET)/release/stress report $(TARGET)/stress-extreme --write stress_results.md --failure-modes failure_modes.md; \
 	  $(TARGET)/release/stress explore --seeds 100 --twice --out $(TARGET)/stress-extreme || verdict=1; \
 	  exit $$verdict
@@ -64,6 +66,10 @@ stress-extreme: ## Every scenario at full size: 12 minutes, and then two days in
 bugs: ## Plant bugs in server and client, one at a time: the oracle has to find each, and nothing without one (docs/oracle.md)
 	$(COMMIT) $(CARGO) build --release -p stress --bin stress --features planted-bugs --target-dir $(TARGET)/planted
 	$(TARGET)/planted/release/stress bugs --out $(or $(BUGS_OUT),$(TARGET)/bugs) $(ARGS)
+
+limits: ## Double connections, subscriptions, rate and payload until something gives, and say where and what; minutes
+	$(COMMIT) $(CARGO) build --release -p pubsub-server -p stress
+	$(TARGET)/release/stress limits --out $(TARGET)/limits $(ARGS)
 
 # One after the other: built together, the server would get the features of the libraries that only the lab needs.
 BUILD_BENCH = $(CARGO) build --release -p pubsub-server && $(COMMIT) $(CARGO) build --release -p stress --bin bench
