@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -90,8 +90,6 @@ pub struct Fleet {
     publishers: Vec<Client>,
     /// Next number of each publisher.
     numbers: Vec<u64>,
-    /// Next number of a subscription that begins later than its member.
-    late_sub: u32,
     payload_bytes: usize,
     readers: JoinSet<()>,
     /// See [`Fleet::sequences`].
@@ -142,7 +140,7 @@ impl Fleet {
         }
         let payload_bytes = plan.workload.payload_bytes;
         let topology = &plan.topology;
-        let late_sub = number(topology.connections * topology.subscriptions_each.min(topology.channels.max(1)));
+        let subscriptions = number(topology.connections * topology.subscriptions_each.min(topology.channels.max(1)));
         let numbers = vec![1; usize::try_from(publishers(&plan)).unwrap_or(0)];
         let common = Arc::new(Common {
             plan,
@@ -159,6 +157,7 @@ impl Fleet {
             live: AtomicU64::new(0),
             changed: Notify::new(),
             sampler: Mutex::default(),
+            subscriptions: AtomicU32::new(subscriptions),
         });
         Self {
             common,
@@ -169,7 +168,6 @@ impl Fleet {
             members: Vec::new(),
             publishers: Vec::new(),
             numbers,
-            late_sub,
             payload_bytes,
             readers: JoinSet::new(),
             sequences: Vec::new(),
@@ -236,8 +234,7 @@ impl Fleet {
         };
         for channel in self.common.plan.topology.channels_of(member) {
             // A number of its own: what the old subscription missed while it was away was not promised to it.
-            let (sub, channel) = (self.late_sub, number(channel));
-            self.late_sub += 1;
+            let (sub, channel) = (self.common.new_subscription(), number(channel));
             self.ledger().record(Event::Subscription { sub, channel, bystander: false });
             let subscription = client.try_subscribe(channel_name(channel.into()), &SubscribeOptions::default())?;
             self.read_late(subscription, sub, channel);

@@ -42,8 +42,7 @@ impl Fleet {
     pub fn arrive(&mut self, member: u64) -> anyhow::Result<()> {
         let client = self.client(member);
         for channel in self.common.plan.topology.channels_of(member) {
-            let (sub, channel) = (self.late_sub, number(channel));
-            self.late_sub += 1;
+            let (sub, channel) = (self.common.new_subscription(), number(channel));
             self.ledger().record(Event::Subscription { sub, channel, bystander: false });
             let subscription = client.try_subscribe(channel_name(channel.into()), &SubscribeOptions::default())?;
             self.read_late(subscription, sub, channel);

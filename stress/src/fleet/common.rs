@@ -1,7 +1,7 @@
 //! What all members of a fleet share.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -37,11 +37,18 @@ pub(crate) struct Common {
     pub(crate) live: AtomicU64,
     pub(crate) changed: Notify,
     pub(crate) sampler: Mutex<Sampler>,
+    /// Next number of a subscription, behind those that the members begin with.
+    pub(crate) subscriptions: AtomicU32,
 }
 
 impl Common {
     pub(crate) fn now(&self) -> Duration {
         self.began.elapsed()
+    }
+
+    /// A number for a subscription that begins later than its member, or beside the members.
+    pub(crate) fn new_subscription(&self) -> u32 {
+        self.subscriptions.fetch_add(1, Relaxed)
     }
 
     /// Takes a sample, and says when to take the next.

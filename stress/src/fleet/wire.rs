@@ -26,9 +26,6 @@ use crate::virtual_time::network::Network;
 
 /// Subscribers on the wire have connections of their own, numbered from here.
 const WIRE_CONNECTIONS: u64 = 3 << 32;
-/// Their subscriptions are numbered from here, so many for each.
-const SUBSCRIPTIONS: u32 = 1 << 29;
-const SUBSCRIPTIONS_EACH: u32 = 1 << 12;
 /// How long it waits before it connects again, and for anything from the server beyond its pings.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -81,7 +78,7 @@ impl Wire {
         let mut subscriber = Subscriber {
             name: channel_name(self.channel.into()),
             chance: self.common.plan.seed.chance(u64::from(self.number), "wire"),
-            sub: SUBSCRIPTIONS + self.number * SUBSCRIPTIONS_EACH,
+            sub: 0,
             wire: self,
             generation: 0,
             stage: Stage::Away,
@@ -110,6 +107,7 @@ impl Subscriber {
     /// Begins a subscription: what the one before missed is not promised to it.
     fn begin(&mut self) {
         let Wire { channel, bystander, .. } = self.wire;
+        self.sub = self.wire.common.new_subscription();
         self.record(Event::Subscription { sub: self.sub, channel, bystander });
         (self.stage, self.position, self.reached) = (Stage::Away, None, false);
     }
@@ -177,7 +175,6 @@ impl Subscriber {
 
     async fn ask<S: AsyncRead + AsyncWrite + Unpin>(&mut self, peer: &mut RawPeer<S>) -> io::Result<()> {
         if self.stage == Stage::Left {
-            self.sub += 1;
             self.begin();
         }
         let (at, sub, generation) = (self.now(), self.sub, self.generation);

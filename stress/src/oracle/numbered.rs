@@ -1,5 +1,8 @@
 //! What goes by a number that the lab has given: they begin at 0 and leave few out, so the number is the place.
 
+/// So many numbers may be left out in a row.
+const GAP_MAX: usize = 1 << 20;
+
 /// Values by number.
 #[derive(Debug)]
 pub(super) struct Numbered<T>(Vec<Option<T>>);
@@ -13,6 +16,7 @@ impl<T> Default for Numbered<T> {
 impl<T> Numbered<T> {
     pub(super) fn insert(&mut self, number: u32, value: T) {
         let at = number as usize;
+        assert!(at <= self.0.len() + GAP_MAX, "{number} follows {}: that is no numbering", self.0.len());
         if self.0.len() <= at {
             self.0.resize_with(at + 1, || None);
         }
