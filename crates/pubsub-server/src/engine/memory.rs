@@ -43,8 +43,8 @@ pub struct MemoryEngine {
     feed: Arc<dyn Feed>,
 }
 
-/// Channels whose streams are to be looked at, by the second that must be over by then. What has run out is gone for whoever
-/// asks for it, looked at or not: it is only memory that waits a second longer.
+/// Channels whose streams are to be looked at, by the second in which they are due, and once it is over. What has run out is gone
+/// for whoever asks for it, looked at or not: it is only memory that waits a second longer.
 struct Expiries {
     began: Instant,
     due: BTreeMap<u64, Vec<Arc<str>>>,
@@ -308,5 +308,26 @@ impl Engine for MemoryEngine {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_looked_at_once_when_its_second_is_over() {
+        let began = Instant::now();
+        let at = |ms| began + Duration::from_millis(ms);
+        let mut expiries = Expiries { began, due: BTreeMap::new() };
+        for (due, channel) in [(1_999, "b"), (500, "a"), (2_000, "c"), (1_000, "d")] {
+            expiries.add(at(due), channel.into());
+        }
+        let mut taken = |now| expiries.take(at(now)).map(|channel| channel.to_string()).collect::<Vec<_>>();
+        assert!(taken(999).is_empty());
+        assert_eq!(taken(1_000), ["a"]);
+        assert!(taken(1_999).is_empty());
+        assert_eq!(taken(60_000), ["b", "d", "c"]);
+        assert!(taken(60_000).is_empty());
     }
 }
