@@ -139,8 +139,7 @@ impl Fleet {
             ledger.record(Event::Publisher { publisher: number(publisher), channel });
         }
         let payload_bytes = plan.workload.payload_bytes;
-        let topology = &plan.topology;
-        let subscriptions = number(topology.connections * topology.subscriptions_each.min(topology.channels.max(1)));
+        let subscriptions = number(plan.topology.subscriptions());
         let numbers = vec![1; usize::try_from(publishers(&plan)).unwrap_or(0)];
         let common = Arc::new(Common {
             plan,
@@ -383,7 +382,7 @@ impl Fleet {
         }
         let topology = self.common.plan.topology.clone();
         let before = self.live();
-        let each = topology.subscriptions_each.min(topology.channels.max(1));
+        let each = topology.each();
         let members = members.start..members.end.min(topology.connections);
         let wanted = members.end.saturating_sub(members.start);
         let mut connected = Connected { wanted: wanted * each, ..Connected::default() };

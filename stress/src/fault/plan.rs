@@ -127,11 +127,23 @@ impl Default for Topology {
 }
 
 impl Topology {
+    /// How many channels each connection subscribes to: no more than there are.
+    #[must_use]
+    pub fn each(&self) -> u64 {
+        self.subscriptions_each.min(self.channels.max(1))
+    }
+
+    /// How many subscriptions all connections have together.
+    #[must_use]
+    pub fn subscriptions(&self) -> u64 {
+        self.connections * self.each()
+    }
+
     /// The channels that `connection` subscribes to. Neighbours share some, unless there are enough for all.
     pub fn channels_of(&self, connection: u64) -> impl Iterator<Item = u64> + use<> {
         let channels = self.channels.max(1);
         let stride = (channels / self.connections.max(1)).max(1);
-        (0..self.subscriptions_each.min(channels)).map(move |i| (connection * stride + i) % channels)
+        (0..self.each()).map(move |i| (connection * stride + i) % channels)
     }
 }
 

@@ -96,8 +96,7 @@ fn headline(reports: &[Report]) -> String {
 }
 
 fn subscriptions(report: &Report) -> u64 {
-    let topology = &report.plan.topology;
-    topology.connections * topology.subscriptions_each.min(topology.channels.max(1))
+    report.plan.topology.subscriptions()
 }
 
 /// Each class of violation, also those of which there were none: what was looked for is what "none" is worth.

@@ -62,7 +62,7 @@ impl Planned {
     async fn go(&self, context: &Context) -> anyhow::Result<Report> {
         let plan = &self.plan;
         let (connections, workload) = (plan.topology.connections, &plan.workload);
-        let each = plan.topology.subscriptions_each.min(plan.topology.channels.max(1));
+        let each = plan.topology.each();
         let mut stage =
             Stage::set(context, self, plan.clone(), ServerConfig::default(), FleetOptions::default()).await?;
         let faults = stage.faults.clone();

@@ -419,7 +419,7 @@ impl<'a> World<'a> {
 
     async fn sample(&mut self, at: Duration) {
         let (topology, live) = (&self.plan.topology, self.fleet.live());
-        let all = topology.connections * topology.subscriptions_each.min(topology.channels) + topology.sessions.wires;
+        let all = topology.subscriptions() + topology.sessions.wires;
         let live_bytes = self.look.live_bytes.map_or(0, |bytes| bytes());
         let ledger_bytes = self.fleet.ledger().bytes();
         let holdings = self.node.holdings().await;

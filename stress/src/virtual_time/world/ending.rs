@@ -25,9 +25,8 @@ impl World<'_> {
     /// The quiet point, the sentinels, the census.
     pub(super) async fn rest(&mut self) {
         let topology = &self.plan.topology;
-        let each = topology.subscriptions_each.min(topology.channels);
         let wires = topology.sessions.wires;
-        let subscriptions = topology.connections * each + wires;
+        let subscriptions = topology.subscriptions() + wires;
         self.fleet.stay();
         self.fleet.settle(self.bound(), subscriptions).await;
         self.fleet.check_given_up();
