@@ -41,7 +41,7 @@ impl Payload {
         Ok(Self(serde_json::to_vec(value)?.into()))
     }
 
-    fn from_raw(raw: &RawValue) -> Self {
+    pub(crate) fn from_raw(raw: &RawValue) -> Self {
         Self(Arc::from(on_one_line(raw.get().as_bytes())))
     }
 

@@ -1,6 +1,6 @@
 //! The JSON format: one object a line.
 //!
-//! Reading goes through serde. Writing does not: a payload is already JSON text and is copied, where serde
+//! Reading goes through serde, but for the lines that nearly all traffic consists of ([`familiar`]). Writing does not: a payload is already JSON text and is copied, where serde
 //! would parse it once more to be sure; and zero values are left out by rules that the wire fixes field by
 //! field (`docs/protocol.md`).
 
@@ -21,6 +21,7 @@ use crate::reply::{
     RpcResult, SubRefreshResult, SubscribeResult,
 };
 
+mod familiar;
 pub(super) mod reader;
 #[cfg(test)]
 mod tests;
@@ -101,6 +102,10 @@ pub(super) fn decode_command(line: &[u8]) -> Result<Command, DecodeError> {
     if line == b"{}" {
         return Ok(Command { id: 0, request: Request::Pong });
     }
+    familiar::command(line).map_or_else(|| decode_any_command(line), Ok)
+}
+
+fn decode_any_command(line: &[u8]) -> Result<Command, DecodeError> {
     let wire: WireCommand = reader::from_slice(line)?;
     let id = wire.id;
     let request = wire.request().unwrap_or(if id == 0 { Request::Pong } else { Request::Unknown });
@@ -196,6 +201,10 @@ pub(super) fn decode_reply(line: &[u8]) -> Result<Reply, DecodeError> {
     if line == b"{}" {
         return Ok(Reply::Ping);
     }
+    familiar::reply(line).map_or_else(|| decode_any_reply(line), Ok)
+}
+
+fn decode_any_reply(line: &[u8]) -> Result<Reply, DecodeError> {
     let wire: WireReply = reader::from_slice(line)?;
     if let Some(mut push) = wire.push {
         let channel = std::mem::take(&mut push.channel);

@@ -1,8 +1,10 @@
 //! - `wire`: the very texts, field by field, and which zero values stay
 //! - `round_trips`: whatever is written is read back as it was
 //! - `hostile`: what nobody should send, and what becomes of it
-//! - `made_up`: commands and replies by chance, for the two above
+//! - `familiar`: the short way of reading beside the long one
+//! - `made_up`: commands and replies by chance, for the others
 
+mod familiar;
 mod hostile;
 mod made_up;
 mod round_trips;

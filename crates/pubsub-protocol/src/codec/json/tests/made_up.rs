@@ -31,7 +31,7 @@ pub(super) fn payloads() -> impl Strategy<Value = Payload> {
 }
 
 /// Mostly plain, now and then all that Unicode has: quotes, controls, newlines.
-fn texts() -> BoxedStrategy<String> {
+pub(super) fn texts() -> BoxedStrategy<String> {
     prop_oneof![4 => "[a-z:#$]{0,12}", 1 => any::<String>()].boxed()
 }
 
@@ -200,7 +200,7 @@ fn bodies() -> impl Strategy<Value = PushBody> {
     ]
 }
 
-fn publications() -> impl Strategy<Value = Publication> {
+pub(super) fn publications() -> impl Strategy<Value = Publication> {
     (payloads(), option::of(infos()), positions(), tags()).prop_map(|(data, info, position, tags)| Publication {
         data,
         info: info.map(Into::into),
