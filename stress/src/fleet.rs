@@ -103,7 +103,7 @@ pub struct Fleet {
 /// The name of a channel of the lab.
 #[must_use]
 pub fn channel_name(channel: u64) -> String {
-    format!("lab{channel}")
+    ["lab", itoa::Buffer::new().format(channel)].concat()
 }
 
 impl Fleet {

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::Write as _;
+use std::iter::zip;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -134,10 +135,11 @@ impl Header {
             text.extend_from_slice(letters);
             true
         });
-        write!(text, r#"","head":"{id}"#).expect("a vector takes whatever is written to it");
-        let numbers = [header.due.as_micros() as u64, header.sent.as_micros() as u64, length as u64, header.checksum()];
-        for number in numbers {
-            text.push(b' ');
+        write!(text, r#"","head":"{:x}"#, id.run).expect("a vector takes whatever is written to it");
+        let (due, sent) = (header.due.as_micros() as u64, header.sent.as_micros() as u64);
+        let numbers = [u64::from(id.publisher), id.n, due, sent, length as u64, header.checksum()];
+        for (sign, number) in zip(*b"--    ", numbers) {
+            text.push(sign);
             text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
         }
         text.extend_from_slice(br#""}"#);

@@ -23,6 +23,7 @@ pub fn draw(seed: Seed, options: &Options) -> Plan {
     if options.strained {
         strain(&mut topology, &mut seed.chance(0, "strain"));
     }
+    topology.sessions.burst = pick(&mut seed.chance(0, "burst"), &[1, 1, 4, 16]);
     let workload = workload(&mut chance, &topology);
     let load = Duration::from_secs_f64(workload.publications as f64 / workload.rate);
     let mut plan = Plan { seed, topology, workload, faults: Vec::new() };

@@ -83,6 +83,7 @@ fn steps(faults: usize) -> Vec<Step> {
     with(Box::new(|plan| plan.topology.sessions.token_ttl = None));
     with(Box::new(|plan| plan.topology.sessions.departures = 0.0));
     with(Box::new(|plan| plan.topology.sessions.requests = 0.0));
+    with(Box::new(|plan| plan.topology.sessions.burst = 1));
     with(Box::new(|plan| plan.topology.sessions.keyed = 0.0));
     with(Box::new(|plan| plan.topology.sessions.by_api = 0.0));
     with(Box::new(|plan| plan.topology.sessions.wires /= 2));

@@ -67,6 +67,8 @@ pub struct Sessions {
     pub away: Duration,
     /// Requests for history and presence, per second altogether.
     pub requests: f64,
+    /// Publications that are due at one moment, by publishers in turn; the next so many come when the rate allows.
+    pub burst: u64,
     /// Share of the publishers whose publications carry an idempotency key and are sent again until answered.
     pub keyed: f64,
     /// Share of the publishers that publish as a backend does, by the server's API.
@@ -100,6 +102,7 @@ impl Default for Sessions {
             departures: 0.0,
             away: Duration::from_secs(1),
             requests: 0.0,
+            burst: 1,
             keyed: 0.0,
             by_api: 0.0,
             wires: 0,

@@ -41,6 +41,7 @@ pub struct Agenda {
     sample_every: Option<Duration>,
     departures: Chance,
     questions: Chance,
+    begin: Duration,
     end: Duration,
 }
 
@@ -65,6 +66,7 @@ impl Agenda {
             sample_every,
             departures: plan.seed.chance(0, "departures"),
             questions: plan.seed.chance(0, "questions"),
+            begin,
             end: (begin + load).max(faults_end),
             sessions,
         };
@@ -116,8 +118,8 @@ impl Agenda {
             self.published += 1;
             if self.published < self.publications {
                 // From the number, not from the last time: a rate has no rounding to add up.
-                let first = at.saturating_sub(Duration::from_secs_f64((self.published - 1) as f64 / self.rate));
-                self.put(first + Duration::from_secs_f64(self.published as f64 / self.rate), due);
+                let before = self.published - self.published % self.sessions.burst.max(1);
+                self.put(self.begin + Duration::from_secs_f64(before as f64 / self.rate), due);
             }
         }
         self.again(at, due);
