@@ -177,7 +177,7 @@ impl Oracle {
             Event::Publisher { publisher, channel } => {
                 self.publishers.insert(*publisher, (*channel, 0));
                 if let Some(channel) = self.channels.get_mut(*channel) {
-                    channel.publishers.push(*publisher);
+                    channel.add_publisher(*publisher);
                 }
             }
             Event::Subscription { sub, channel, bystander } => {
@@ -198,8 +198,6 @@ impl Oracle {
                 let Some((subscription, channel)) = parties(&mut self.subscriptions, &mut self.channels, *sub) else {
                     return;
                 };
-                let publishers = &self.publishers;
-                let invoked = |publisher: u32| publishers.get(publisher).map_or(0, |&(_, invoked)| invoked);
                 let reply = subscription::Reply {
                     at: *at,
                     generation: *generation,
@@ -209,7 +207,7 @@ impl Oracle {
                     batch,
                     batch_follows: *batch_follows,
                 };
-                subscription.reply(&reply, channel, invoked, &mut self.notes);
+                subscription.reply(&reply, channel, &mut self.notes);
                 self.tally.recovered += batch.len() as u64;
                 match (recovered, was_recovering) {
                     (true, _) => self.tally.recoveries += 1,

@@ -1,15 +1,19 @@
 //! The floor: the least that any server can cost. One thread, one epoll instance, an upgrade that checks nothing, and one
 //! encoded frame given to `send` for each subscriber. No features, no limits, no safety; never to be used for anything else.
 //!
-//! Its words: `sub CHANNEL` is answered by `ok`; `pub CHANNEL BODY` sends BODY to all subscribers.
+//! Its words: `sub CHANNEL` is answered by `ok`; `pub CHANNEL BODY` sends BODY to all subscribers; asked to, it sends each
+//! connection a `{}` now and then, and reads what is answered.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::mem::MaybeUninit;
 use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
 use pubsub_protocol::websocket::{Decoder, Event, FrameBuilder, Opcode, Role};
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
+use tokio::time::Instant;
 
 /// A fixed answer: the load generator does not look at the key.
 const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n";
@@ -22,11 +26,40 @@ struct Connection {
     upgraded: bool,
 }
 
-/// Serves until it is killed.
+/// Heartbeats leave together so often: as rarely as their server's would, so that as many share what goes around them.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Heartbeats of all connections, each in its turn.
+struct Heart {
+    interval: Duration,
+    next_tick: Instant,
+    /// So many have been due.
+    due: f64,
+    beaten: u64,
+}
+
+impl Heart {
+    /// Sends what is due. Returns how long until the next.
+    fn beat(&mut self, connections: &[Option<Connection>]) -> Duration {
+        let now = Instant::now();
+        while self.next_tick <= now {
+            self.next_tick += TICK;
+            self.due += connections.len() as f64 * TICK.as_secs_f64() / self.interval.as_secs_f64();
+            let beat = frame("{}");
+            while (self.beaten as f64) < self.due {
+                send(&connections[self.beaten as usize % connections.len()], &beat);
+                self.beaten += 1;
+            }
+        }
+        self.next_tick - now
+    }
+}
+
+/// Serves until it is killed, with a heartbeat for each connection every `pings`.
 ///
 /// # Errors
 /// When it can not listen.
-pub fn serve(port: u16) -> anyhow::Result<()> {
+pub fn serve(port: u16, pings: Option<Duration>) -> anyhow::Result<()> {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], port)).into())?;
@@ -39,9 +72,12 @@ pub fn serve(port: u16) -> anyhow::Result<()> {
     let mut connections: Vec<Option<Connection>> = Vec::new();
     let mut channels: HashMap<String, Vec<usize>> = HashMap::new();
     let mut buffer = vec![0; 64 * 1024];
+    let mut heart = pings.map(|interval| Heart { interval, next_tick: Instant::now() + TICK, due: 0.0, beaten: 0 });
     loop {
+        let wait = heart.as_mut().map(|heart| heart.beat(&connections));
+        let wait = wait.map(|wait| Timespec { tv_sec: 0, tv_nsec: wait.subsec_nanos().into() });
         let mut events = [MaybeUninit::uninit(); 256];
-        let (events, _) = epoll::wait(&epoll, &mut events, None)?;
+        let (events, _) = epoll::wait(&epoll, &mut events, wait.as_ref())?;
         for event in events {
             if event.data.u64() == LISTENER {
                 while let Ok((stream, _)) = listener.accept() {

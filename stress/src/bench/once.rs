@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use tokio::time::Instant;
 
 use super::fleet::Fleet;
-use super::peer::{OURS, Peer, server};
+use super::peer::{OURS, Peer, floor, server};
 use super::process::{Child, pause};
 use super::publisher::Publisher;
 use super::stream::Stream;
@@ -32,6 +32,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Once {
     /// CPU of the server with 10,000 idle connections, averaged over two ping periods, in milliseconds per second.
     pub heartbeat_ms_per_s: f64,
+    /// The same of a floor that sends as many pings and reads their answers, and does nothing else.
+    pub heartbeat_floor_ms_per_s: f64,
     /// Memory (PSS) of the server after it has started, in KiB.
     pub fresh_kib: f64,
     /// The same while 10,000 are connected.
@@ -63,14 +65,17 @@ pub struct Delay {
 /// When the server does not do its work.
 pub fn run(options: &[String]) -> anyhow::Result<Once> {
     let mut once = Once::default();
-    let bare = server(OURS, options)?;
     let idle = workload("W1");
+    let floor = floor(Some(PING_INTERVAL))?;
+    let child = Child::start(&floor)?;
+    once.heartbeat_floor_ms_per_s = heartbeats(&child, &mut Fleet::connect(&idle, &floor, child.address)?)?;
+    drop(child);
+
+    let bare = server(OURS, options)?;
     let child = Child::start(&bare)?;
     once.fresh_kib = child.pss_kib()?;
     let mut fleet = Fleet::connect(&idle, &bare, child.address)?;
-    let (before, begun) = (child.cpu_s()?, Instant::now());
-    fleet.rest(2 * PING_INTERVAL)?;
-    once.heartbeat_ms_per_s = (child.cpu_s()? - before) * 1e3 / begun.elapsed().as_secs_f64();
+    once.heartbeat_ms_per_s = heartbeats(&child, &mut fleet)?;
     once.full_kib = child.pss_kib()?;
     drop(fleet);
     pause(AFTERWARDS);
@@ -92,6 +97,13 @@ pub fn run(options: &[String]) -> anyhow::Result<Once> {
         super::generator::drive(&mut fleet, &mut publisher, &crowd, load).map(drop)
     })?;
     Ok(once)
+}
+
+/// CPU of a server whose connections are all idle, in milliseconds per second.
+fn heartbeats(child: &Child, fleet: &mut Fleet) -> anyhow::Result<f64> {
+    let (before, begun) = (child.cpu_s()?, Instant::now());
+    fleet.rest(2 * PING_INTERVAL)?;
+    Ok((child.cpu_s()? - before) * 1e3 / begun.elapsed().as_secs_f64())
 }
 
 fn workload(name: &str) -> Workload {

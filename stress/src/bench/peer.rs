@@ -1,6 +1,7 @@
 //! Who is measured and how it is started: the floor, and our server with one thing or another switched on.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::stream::{Trust, trust};
 use super::words::Words;
@@ -52,14 +53,18 @@ impl Peer {
     }
 }
 
-/// The floor of our own: this program, asked to be one.
+/// The floor of our own: this program, asked to be one, with a heartbeat for each connection every `pings`.
 ///
 /// # Errors
 /// When this program can not find itself.
-pub fn floor() -> anyhow::Result<Peer> {
+pub fn floor(pings: Option<Duration>) -> anyhow::Result<Peer> {
     let program = std::env::current_exe()?;
     let version = format!("{}, part of this benchmark", env!("CARGO_PKG_VERSION"));
-    let command: CommandOn = Box::new(move |port, _| Ok((program.clone(), vec!["floor".to_owned(), port.to_string()])));
+    let command: CommandOn = Box::new(move |port, _| {
+        let mut arguments = vec!["floor".to_owned(), port.to_string()];
+        arguments.extend(pings.map(|pings| format!("--pings={}", pings.as_secs())));
+        Ok((program.clone(), arguments))
+    });
     Ok(Peer::new(FLOOR, version, Words::Raw, "/", command))
 }
 

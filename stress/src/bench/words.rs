@@ -7,7 +7,7 @@ use pubsub_protocol::websocket::{Opcode, encode_frame};
 /// What a server wants to hear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Words {
-    /// `sub CHANNEL` is answered by `ok`, `pub CHANNEL BODY` sends BODY: the floor, and the naive server.
+    /// `sub CHANNEL` is answered by `ok`, `pub CHANNEL BODY` sends BODY, `{}` is a ping and its answer: the floor, and the naive server.
     Raw,
     /// The Centrifuge client protocol in JSON.
     Centrifuge,
@@ -83,9 +83,9 @@ impl Words {
     #[must_use]
     pub fn pong(self, message: &[u8]) -> Option<Vec<u8>> {
         match self {
-            Self::Centrifuge => (message == b"{}").then(|| self.frame("{}")),
+            Self::Raw | Self::Centrifuge => (message == b"{}").then(|| self.frame("{}")),
             Self::Nats => message.starts_with(b"PING").then(|| self.frame("PONG\r\n")),
-            Self::Raw | Self::Nchan | Self::Mqtt => None,
+            Self::Nchan | Self::Mqtt => None,
         }
     }
 

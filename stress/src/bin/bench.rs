@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -47,6 +48,9 @@ enum Role {
     Floor {
         /// Where to listen.
         port: u16,
+        /// Seconds between two heartbeats of a connection.
+        #[arg(long)]
+        pings: Option<u64>,
     },
     /// Be the server that anybody would write. The benchmark starts it by itself.
     #[command(hide = true)]
@@ -68,7 +72,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     match arguments.role {
-        Some(Role::Floor { port }) => return floor::serve(port),
+        Some(Role::Floor { port, pings }) => return floor::serve(port, pings.map(Duration::from_secs)),
         Some(Role::Naive { port }) => return naive::serve(port),
         None => {}
     }
@@ -144,7 +148,7 @@ fn write_out(page: &str) -> std::io::Result<()> {
 }
 
 fn peers(arguments: &Arguments, skipped: &mut Vec<&'static str>) -> anyhow::Result<Vec<peer::Peer>> {
-    let mut peers = vec![peer::floor()?, peer::server(peer::OURS, &arguments.set)?];
+    let mut peers = vec![peer::floor(None)?, peer::server(peer::OURS, &arguments.set)?];
     if arguments.features {
         peers.extend(peer::features(&arguments.set)?);
     }

@@ -39,7 +39,8 @@ pub(super) struct Channel {
     /// The run its publications belong to.
     run: u32,
     pub(super) policy: Policy,
-    pub(super) publishers: Vec<u32>,
+    /// Who publishes to it, and how many each of them has begun. Mostly there is one.
+    publishers: SmallVec<[(u32, u64); 1]>,
     pub(super) sentinel: Option<PublicationId>,
     pub(super) failed: BTreeSet<PublicationId>,
     unknown: BTreeSet<PublicationId>,
@@ -55,10 +56,9 @@ pub(super) struct Channel {
     floors: BTreeMap<PublicationId, SmallVec<[(u32, u64); 1]>>,
     /// Told of before they were begun, which is the harness's fault.
     early: BTreeSet<PublicationId>,
-    streams: BTreeMap<u32, Stream>,
+    /// By epoch. Mostly there is one.
+    streams: SmallVec<[(u32, Stream); 1]>,
     published: u64,
-    /// How many each publisher has begun.
-    begun: BTreeMap<u32, u64>,
     /// Streams of these epochs may be gone, by declaration.
     forgotten: BTreeSet<u32>,
 }
@@ -69,7 +69,7 @@ impl Channel {
             number,
             run: 0,
             policy,
-            publishers: Vec::new(),
+            publishers: SmallVec::new(),
             sentinel: None,
             failed: BTreeSet::new(),
             unknown: BTreeSet::new(),
@@ -79,15 +79,36 @@ impl Channel {
             excused: BTreeSet::new(),
             floors: BTreeMap::new(),
             early: BTreeSet::new(),
-            streams: BTreeMap::new(),
+            streams: SmallVec::new(),
             published: 0,
-            begun: BTreeMap::new(),
             forgotten: BTreeSet::new(),
         }
     }
 
     pub(super) fn has_history(&self) -> bool {
         self.policy.history_size > 0
+    }
+
+    pub(super) fn add_publisher(&mut self, publisher: u32) {
+        self.publishers.push((publisher, 0));
+    }
+
+    fn is_publisher(&self, publisher: u32) -> bool {
+        self.publishers.iter().any(|&(known, _)| known == publisher)
+    }
+
+    /// How many publications each publisher has begun.
+    pub(super) fn all_begun(&self) -> BTreeMap<u32, u64> {
+        self.publishers.iter().copied().collect()
+    }
+
+    fn stream(&mut self, epoch: u32) -> &mut Stream {
+        let known = self.streams.iter().position(|&(known, _)| known == epoch);
+        let at = known.unwrap_or_else(|| {
+            self.streams.push((epoch, Stream::default()));
+            self.streams.len() - 1
+        });
+        &mut self.streams[at].1
     }
 
     fn subject(&self) -> Subject {
@@ -97,11 +118,12 @@ impl Channel {
     pub(super) fn invoke(&mut self, at: Duration, id: PublicationId) {
         self.published += 1;
         self.run = id.run;
-        let begun = self.begun.entry(id.publisher).or_default();
-        *begun = id.n.max(*begun);
+        if let Some((_, begun)) = self.publishers.iter_mut().find(|(publisher, _)| *publisher == id.publisher) {
+            *begun = id.n.max(*begun);
+        }
         self.in_flight.insert(id, at);
         if self.has_history() && !self.early.remove(&id) {
-            let floors = self.streams.iter().map(|(&epoch, stream)| (epoch, stream.ids.len() as u64)).collect();
+            let floors = self.streams.iter().map(|(epoch, stream)| (*epoch, stream.ids.len() as u64)).collect();
             self.floors.insert(id, floors);
         }
     }
@@ -119,7 +141,7 @@ impl Channel {
         match outcome {
             Outcome::Ok(Some(place)) => {
                 notes.check(Law::I9);
-                let stream = self.streams.entry(place.epoch).or_default();
+                let stream = self.stream(place.epoch);
                 stream.acked_top = stream.acked_top.max(place.offset);
                 self.place(place, id, "its acknowledgement", notes);
             }
@@ -144,7 +166,7 @@ impl Channel {
 
     /// Somebody says that `id` stands at `place`.
     pub(super) fn place(&mut self, place: Place, id: PublicationId, who: &str, notes: &mut Notes) {
-        if place.offset == 0 || !self.publishers.contains(&id.publisher) {
+        if place.offset == 0 || !self.is_publisher(id.publisher) {
             return;
         }
         notes.check(Law::I2);
@@ -154,7 +176,7 @@ impl Channel {
             notes.find(Class::Disagreement, subject, line);
             return;
         }
-        let stream = self.streams.entry(place.epoch).or_default();
+        let stream = self.stream(place.epoch);
         let at = usize::try_from(place.offset - 1).unwrap_or(usize::MAX);
         if stream.ids.len() <= at {
             stream.ids.resize(at + 1, 0);
@@ -198,17 +220,17 @@ impl Channel {
 
     /// The highest offset of `epoch` that has been acknowledged so far.
     pub(super) fn acked_top(&self, epoch: u32) -> u64 {
-        self.streams.get(&epoch).map_or(0, |stream| stream.acked_top)
+        self.streams.iter().find(|&&(known, _)| known == epoch).map_or(0, |(_, stream)| stream.acked_top)
     }
 
     /// The same of every epoch.
     pub(super) fn acked_tops(&self) -> BTreeMap<u32, u64> {
-        self.streams.iter().map(|(&epoch, stream)| (epoch, stream.acked_top)).collect()
+        self.streams.iter().map(|(epoch, stream)| (*epoch, stream.acked_top)).collect()
     }
 
     /// The place of a publication, if anybody told of it.
     pub(super) fn place_of(&self, id: PublicationId) -> Option<Place> {
-        self.streams.iter().find_map(|(&epoch, stream)| {
+        self.streams.iter().find_map(|&(epoch, ref stream)| {
             let at = stream.ids.iter().rposition(|&standing| standing == packed(id))?;
             Some(Place { epoch, offset: at as u64 + 1 })
         })
@@ -216,7 +238,7 @@ impl Channel {
 
     /// How many publishes this publisher has begun.
     pub(super) fn begun(&self, publisher: u32) -> u64 {
-        self.begun.get(&publisher).copied().unwrap_or(0)
+        self.publishers.iter().find(|&&(known, _)| known == publisher).map_or(0, |&(_, begun)| begun)
     }
 
     /// Whether the history, which lives for so long after each publication, cannot have run out by `at`.
@@ -236,7 +258,7 @@ impl Channel {
     }
 
     pub(super) fn forgets(&mut self) {
-        self.forgotten.extend(self.streams.keys());
+        self.forgotten.extend(self.streams.iter().map(|&(epoch, _)| epoch));
         self.unplaced.clear();
         self.excused.extend(self.in_flight.keys());
     }
@@ -257,7 +279,7 @@ impl Channel {
             }
         }
         let subject = self.subject();
-        let stream = self.streams.entry(top.epoch).or_default();
+        let stream = self.stream(top.epoch);
         stream.history_top = stream.history_top.max(top.offset);
         let mut lost = |line: String| notes.find(Class::AckedThenLost, subject, || line);
         if acked_top > top.offset {
@@ -268,7 +290,7 @@ impl Channel {
             let offsets: Vec<u64> = entries.iter().map(|&(offset, _)| offset).take(20).collect();
             lost(format!("the history of {at:?} has holes: {offsets:?} … up to {}", top.offset));
         }
-        for (&epoch, old) in &self.streams {
+        for &(epoch, ref old) in &self.streams {
             if epoch != top.epoch && old.acked_top > 0 && !self.forgotten.contains(&epoch) {
                 let line = || {
                     format!("epoch {epoch} with {} acknowledged gave way to {} undeclared", old.acked_top, top.epoch)
@@ -287,7 +309,7 @@ impl Channel {
             return;
         }
         let mut everywhere: Vec<u64> = Vec::new();
-        for stream in self.streams.values() {
+        for (_, stream) in &self.streams {
             let mut latest: BTreeMap<u64, u64> = BTreeMap::new();
             for &id in stream.ids.iter().filter(|&&id| id != 0) {
                 let (publisher, n) = (id >> 40, id & ((1 << 40) - 1));
@@ -312,15 +334,15 @@ impl Channel {
     /// I9 where acknowledgements name no place: whatever nobody told of must be where nobody looked.
     fn judge_unplaced(&self, notes: &mut Notes) {
         let told_top = self.sentinel.and_then(|id| self.place_of(id));
-        let has_top = told_top.is_some() || self.streams.values().any(|stream| stream.history_top > 0);
+        let has_top = told_top.is_some() || self.streams.iter().any(|(_, stream)| stream.history_top > 0);
         if !has_top {
             return;
         }
         notes.check(Law::I9);
         let unseen: u64 = self
             .streams
-            .values()
-            .map(|stream| {
+            .iter()
+            .map(|(_, stream)| {
                 let holes = stream.ids.iter().filter(|&&id| id == 0).count() as u64;
                 holes + stream.history_top.saturating_sub(stream.ids.len() as u64)
             })

@@ -100,13 +100,7 @@ impl Subscription {
         self.generation = generation;
     }
 
-    pub(super) fn reply(
-        &mut self,
-        reply: &Reply<'_>,
-        channel: &mut Channel,
-        invoked: impl Fn(u32) -> u64,
-        notes: &mut Notes,
-    ) {
+    pub(super) fn reply(&mut self, reply: &Reply<'_>, channel: &mut Channel, notes: &mut Notes) {
         let subject = self.subject();
         let State::Asked { from, acked_top } = self.state else {
             notes.find(Class::Ghost, subject, || format!("a subscribe reply at {:?} that nobody waits for", reply.at));
@@ -121,8 +115,7 @@ impl Subscription {
         self.state = State::Live;
         if !channel.has_history() {
             self.close_span(channel, notes);
-            let begun = channel.publishers.iter().map(|&publisher| (publisher, invoked(publisher))).collect();
-            self.span = Some(Span::Plain { begun, tracks: BTreeMap::new() });
+            self.span = Some(Span::Plain { begun: channel.all_begun(), tracks: BTreeMap::new() });
             self.moved_at = reply.at;
             return;
         }
