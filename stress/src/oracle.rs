@@ -267,7 +267,7 @@ impl Oracle {
                 }
             }
             Event::Amnesia => self.channels.values_mut().for_each(Channel::forgets),
-            Event::Census { .. } => self.over = true,
+            Event::Census { .. } => self.census(),
             Event::Request { request, channel } => {
                 let asked = channel.and_then(|channel| self.channels.get(channel));
                 self.requests.insert(*request, asked.map(Channel::acked_tops));
@@ -294,6 +294,16 @@ impl Oracle {
                 for line in wrong {
                     self.notes.find(Class::of_measure(*law), Subject::Run, || line.clone());
                 }
+            }
+        }
+    }
+
+    /// All is over. Who is stuck is said here and not at the end: until then everybody leaves, and who has left wants nothing.
+    fn census(&mut self) {
+        self.over = true;
+        for subscription in self.subscriptions.values() {
+            if let Some(channel) = self.channels.get(subscription.channel) {
+                subscription.census(channel, &mut self.notes);
             }
         }
     }
@@ -391,7 +401,7 @@ impl Oracle {
         }
         for subscription in self.subscriptions.values() {
             if let Some(channel) = self.channels.get(subscription.channel) {
-                subscription.judge(channel, self.over, &mut notes);
+                subscription.judge(channel, &mut notes);
             }
         }
         if self.over {

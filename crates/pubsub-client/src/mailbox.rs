@@ -131,6 +131,10 @@ impl Mailbox {
         if !goes_on || (inner.offset < base && !left_out) {
             inner.offset = base;
         }
+        // It is told its own place: what was fetched for another may begin before it, or behind.
+        if let Some(position) = &mut event.position {
+            position.offset = inner.offset;
+        }
         inner.recovers = recovers;
         inner.asked &= left_out;
         inner.takes_recovered = inner.events.len() < self.capacity;
@@ -425,6 +429,31 @@ mod tests {
         }
         assert_eq!(caught, Some(Recovery::NotRecovered));
         assert!(mailbox.wants_catch_up());
+    }
+
+    #[test]
+    fn each_is_told_its_own_place() {
+        let told = |mailbox: &Mailbox, base: u64| {
+            let position = Some(pubsub_protocol::StreamPosition::new(base, "e"));
+            mailbox.notice(Event::Interrupted { code: 1, reason: String::new() }).now();
+            mailbox.subscribed(Subscribed::new(Recovery::Recovered, position, None, 2), base, true).now();
+            let cx = Context::from_waker(Waker::noop());
+            let mut places = Vec::new();
+            while let Poll::Ready(Read::Event(event) | Read::EventAndCatchUp(event)) = mailbox.poll_read(&cx) {
+                if let Event::Subscribed(subscribed) = event {
+                    places.push(subscribed.position.expect("it has one").offset);
+                }
+            }
+            places
+        };
+        // One that was full when the connection broke, so that nothing was asked for on its behalf.
+        let behind = in_force(2, true);
+        put(&behind, 1..=5);
+        assert_eq!(told(&behind, 5), [2]);
+        // One that is ahead of another, for whom it was asked.
+        let ahead = in_force(8, true);
+        put(&ahead, 1..=5);
+        assert_eq!(told(&ahead, 2), [5]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::chance::{Chance, Seed};
 use crate::fault::plan::{
     Aim, Corruption, Direction, Fault, Kind, Latency, Mutation, Plan, Sessions, Target, Topology, Workload,
 };
+use crate::virtual_time::world::FRAME_BYTES;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -23,8 +24,10 @@ pub fn draw(seed: Seed, options: &Options) -> Plan {
     if options.strained {
         strain(&mut topology, &mut seed.chance(0, "strain"));
     }
-    topology.sessions.burst = pick(&mut seed.chance(0, "burst"), &[1, 1, 4, 16]);
     let workload = workload(&mut chance, &topology);
+    // A burst that is more than may wait for one connection is too much for it without any fault.
+    let fits = (topology.sessions.queue_bytes / (workload.payload_bytes + FRAME_BYTES)).max(1) as u64;
+    topology.sessions.burst = pick(&mut seed.chance(0, "burst"), &[1, 1, 4, 16]).min(fits);
     let load = Duration::from_secs_f64(workload.publications as f64 / workload.rate);
     let mut plan = Plan { seed, topology, workload, faults: Vec::new() };
     for name in Kind::NAMES {

@@ -247,11 +247,13 @@ impl Subscriber {
         let content = self.wire.common.content(publication.data.as_bytes());
         let epoch = (!publication.epoch.is_empty()).then(|| self.wire.common.ledger().epoch(&publication.epoch));
         self.record(Event::Push { at, sub, generation, channel, epoch, offset, content });
-        if channel != self.wire.channel || self.stage != Stage::Live {
-            return;
-        }
-        if let Some(position) = &mut self.position {
+        // Also while it waits for the answer to its unsubscribe: if the connection ends first, it is still subscribed.
+        let counts = matches!(self.stage, Stage::Live | Stage::Leaving(_)) && channel == self.wire.channel;
+        if let Some(position) = self.position.as_mut().filter(|_| counts) {
             position.offset = offset;
+        }
+        if !counts || self.stage != Stage::Live {
+            return;
         }
         self.wire.common.delivered.fetch_add(1, Relaxed);
         let sentinel = self.wire.common.sentinel(channel);

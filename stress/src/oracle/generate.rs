@@ -327,5 +327,11 @@ impl Model {
         self.events.push(Event::Request { request: 1, channel: None });
         self.events.push(Event::Completion { request: 1 });
         self.events.push(Event::Census { at: self.now });
+        // Some are stopped as they are, others leave.
+        for (sub, subscriber) in (0..).zip(&self.subscribers).filter(|(_, subscriber)| subscriber.live) {
+            if self.chance.bernoulli(0.5) {
+                self.events.push(Event::Left { at: self.now, sub, generation: subscriber.generation });
+            }
+        }
     }
 }

@@ -27,6 +27,17 @@ struct Span {
 /// Judges a whole list.
 #[must_use]
 pub fn judge(events: &[Event]) -> Verdicts {
+    let mut verdicts = of_all(events);
+    // Who is stuck is said at the census: after it, everybody may leave.
+    if let Some(census) = events.iter().position(|event| matches!(event, Event::Census { .. })) {
+        let is_stuck = |&(class, _): &(Class, Subject)| class == Class::Stuck;
+        verdicts.retain(|verdict| !is_stuck(verdict));
+        verdicts.extend(of_all(&events[..=census]).into_iter().filter(is_stuck));
+    }
+    verdicts
+}
+
+fn of_all(events: &[Event]) -> Verdicts {
     let judge = Judge::new(events);
     let mut verdicts = Verdicts::new();
     judge.measures(&mut verdicts);

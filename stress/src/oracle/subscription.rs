@@ -357,12 +357,16 @@ impl Subscription {
     }
 
     /// What can only be said at the end.
-    pub(super) fn judge(&self, channel: &Channel, over: bool, notes: &mut Notes) {
+    pub(super) fn judge(&self, channel: &Channel, notes: &mut Notes) {
         self.report_missing(channel, notes);
         if self.bystander {
             notes.check(Law::I13);
         }
-        let (Some(sentinel), true) = (channel.sentinel, over) else { return };
+    }
+
+    /// I8: now that nothing more will come, it has to be at the sentinel.
+    pub(super) fn census(&self, channel: &Channel, notes: &mut Notes) {
+        let Some(sentinel) = channel.sentinel else { return };
         if matches!(self.state, State::Idle | State::Left) {
             return;
         }

@@ -218,3 +218,35 @@ fn only_what_nobody_knows_of_may_come_after_later_ones() {
     assert!(with(Outcome::Unknown).is_empty());
     assert_eq!(with(Outcome::Ok(None)), [(Class::Reorder, Subject::Subscription(sub))].into());
 }
+
+#[test]
+fn who_is_stuck_is_said_though_everybody_leaves_afterwards() {
+    use crate::ledger::{Place, Policy};
+
+    let policy = Policy { history_size: 10, history_ttl: Duration::from_secs(60), recovery_max: 10 };
+    let (at, channel, sub, generation) = (Duration::ZERO, 0, 0, 1);
+    let id = PublicationId { run: 1, publisher: 0, n: 1 };
+    let with = |arrives: bool| {
+        let place = Some(Place { epoch: 1, offset: 0 });
+        let (recovered, was_recovering, batch, batch_follows) = (false, false, Vec::new(), false);
+        let mut events = vec![
+            Event::Channel { channel, policy },
+            Event::Publisher { publisher: 0, channel },
+            Event::Subscription { sub, channel, bystander: false },
+            Event::Ask { at, sub, generation, from: None },
+            Event::Reply { at, sub, generation, recovered, was_recovering, place, batch, batch_follows },
+            Event::Invoke { at, id },
+            Event::Done { at, id, outcome: Outcome::Ok(Some(Place { epoch: 1, offset: 1 })) },
+            Event::Sentinel { channel, id },
+        ];
+        if arrives {
+            events.push(Event::Push { at, sub, generation, channel, epoch: None, offset: 1, content: Ok(id) });
+        }
+        events.extend([Event::Census { at }, Event::Left { at, sub, generation }]);
+        let found: naive::Verdicts = judged(&events).findings.keys().copied().collect();
+        assert_eq!(found, naive::judge(&events));
+        found
+    };
+    assert!(with(true).is_empty());
+    assert_eq!(with(false), [(Class::Stuck, Subject::Subscription(sub))].into());
+}

@@ -45,7 +45,7 @@ const HANG_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// Publications after which it is looked at what waits in outboxes.
 const OUTBOXES_EVERY: u64 = 8;
 /// What a publication's frame is longer than its payload at most, and any other frame.
-const FRAME_BYTES: usize = 512;
+pub(crate) const FRAME_BYTES: usize = 512;
 
 /// How to look at a run while it goes.
 #[derive(Default)]
@@ -409,9 +409,11 @@ impl<'a> World<'a> {
         }
         let (topology, census) = (&self.plan.topology, self.node.holdings().await.census);
         let frame = self.plan.workload.payload_bytes + FRAME_BYTES;
-        let recovered = usize::try_from(topology.history_size.min(topology.sessions.recovery_max)).unwrap_or(0);
-        // The bound is looked at before a push is added; answers stand beside it, above all those that recover.
-        let each = topology.sessions.queue_bytes + frame * (2 + recovered * usize::from(topology.history_size > 0));
+        let asked = if topology.sessions.requests > 0.0 { topology.history_size } else { 0 };
+        let recovered = topology.history_size.min(topology.sessions.recovery_max);
+        let answered = usize::try_from(asked.max(recovered)).unwrap_or(usize::MAX);
+        // The bound is looked at before a push is added; answers stand beside it, above all those with a history in them.
+        let each = topology.sessions.queue_bytes + frame * (2 + answered);
         let (name, expected) = ("bytes in one outbox".to_owned(), (each + FRAME_BYTES * 8) as f64);
         let actual = census.outbox_bytes_max as f64;
         self.fleet.ledger().record(Event::Compare { law: Law::I15, name, expected, actual, tolerance: 0.0 });

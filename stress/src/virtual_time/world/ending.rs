@@ -28,6 +28,15 @@ impl World<'_> {
         let wires = topology.sessions.wires;
         let subscriptions = topology.subscriptions() + wires;
         self.fleet.stay();
+        let sessions = &topology.sessions;
+        tokio::time::sleep(match topology.history_size {
+            // A connection that a fault has broken may not know it yet. What is said to it is said to nobody, and is not kept:
+            // it finds out by the next ping.
+            0 => sessions.ping_interval + sessions.pong_timeout + sessions.hesitates,
+            // Who reads slowly may be too far behind for what comes to be recovered.
+            _ => self.reading(),
+        })
+        .await;
         self.fleet.settle(self.bound(), subscriptions).await;
         self.fleet.check_given_up();
         let Some(server) = self.node.server() else { return };
@@ -64,8 +73,14 @@ impl World<'_> {
             + options.reconnect_max_delay * 2
             + options.request_timeout
             + sessions.hesitates * 20
-            + sessions.reader_pauses * (u32::try_from(self.plan.workload.publications).unwrap_or(u32::MAX) + 100)
+            + self.reading()
             + Duration::from_secs(10)
+    }
+
+    /// How long the slowest reader takes at most.
+    fn reading(&self) -> Duration {
+        let publications = u32::try_from(self.plan.workload.publications).unwrap_or(u32::MAX);
+        self.plan.topology.sessions.reader_pauses * publications.saturating_add(100)
     }
 }
 
