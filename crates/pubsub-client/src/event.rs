@@ -111,7 +111,7 @@ impl Event {
 pub struct Subscribed {
     /// Whether anything is missing since the last event.
     pub recovery: Recovery,
-    /// Where the stream stands; what follows comes after it. `None` in a channel without positions.
+    /// Where this subscriber stands; what follows comes after it. `None` in a channel without positions.
     pub position: Option<StreamPosition>,
     /// Application data of the server.
     pub data: Option<Payload>,
