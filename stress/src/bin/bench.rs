@@ -27,7 +27,7 @@ struct Arguments {
     /// Measure the server with history, presence, TLS, one shard and reconnects, too.
     #[arg(long)]
     features: bool,
-    /// Look once at heartbeats, at the memory that a storm leaves behind, and at fairness (75 s).
+    /// Look once at heartbeats, at the memory that a storm leaves behind, and at fairness (2 min).
     #[arg(long)]
     once: bool,
     /// Measure how the server grows with subscribers, channels, subscriptions, payload and connections (3 min).

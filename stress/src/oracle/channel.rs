@@ -56,7 +56,7 @@ pub(super) struct Channel {
     floors: BTreeMap<PublicationId, SmallVec<[(u32, u64); 1]>>,
     /// Told of before they were begun, which is the harness's fault.
     early: BTreeSet<PublicationId>,
-    /// By epoch. Mostly there is one.
+    /// In the order of their epochs. Mostly there is one.
     streams: SmallVec<[(u32, Stream); 1]>,
     published: u64,
     /// Streams of these epochs may be gone, by declaration.
@@ -103,10 +103,9 @@ impl Channel {
     }
 
     fn stream(&mut self, epoch: u32) -> &mut Stream {
-        let known = self.streams.iter().position(|&(known, _)| known == epoch);
-        let at = known.unwrap_or_else(|| {
-            self.streams.push((epoch, Stream::default()));
-            self.streams.len() - 1
+        let at = self.streams.binary_search_by_key(&epoch, |&(known, _)| known).unwrap_or_else(|at| {
+            self.streams.insert(at, (epoch, Stream::default()));
+            at
         });
         &mut self.streams[at].1
     }

@@ -150,14 +150,14 @@ fn rounds_without_a_bug_are_clean_and_one_thread_or_two_make_no_difference() {
 #[test]
 fn frames_that_go_wrong_are_found_and_made_small() {
     let options = Options { faults: vec!["mutant".to_owned()], ..Options::default() };
-    let explored = explore::many(1, 30, &options, 2, &|_| ());
+    let explored = explore::many(1, 60, &options, 2, &|_| ());
     let lossy = |broken: &&explore::Broken| {
         let classes = broken.judgement.classes();
         [Class::Loss, Class::Duplicate, Class::Reorder, Class::Regression, Class::Stuck]
             .iter()
             .any(|c| classes.contains(c))
     };
-    let broken = explored.broken.iter().find(lossy).expect("thirty rounds of mutants and nothing was lost or doubled");
+    let broken = explored.broken.iter().find(lossy).expect("sixty rounds of mutants and nothing was lost or doubled");
     let small = explore::make_small(broken, 60);
     assert!(small.faults.len() <= broken.plan.faults.len());
     assert!(small.workload.publications <= broken.plan.workload.publications);
