@@ -1,8 +1,8 @@
 //! The JSON format: one object a line.
 //!
-//! Reading goes through serde, but for the lines that nearly all traffic consists of ([`familiar`]). Writing does not: a payload is already JSON text and is copied, where serde
-//! would parse it once more to be sure; and zero values are left out by rules that the wire fixes field by
-//! field (`docs/protocol.md`).
+//! Reading goes through serde, but for the lines that nearly all traffic consists of ([`familiar`]). Writing does not: a
+//! payload is already JSON text and is copied, where serde would parse it once more to be sure; and zero values are
+//! left out by rules that the wire fixes field by field (`docs/protocol.md`).
 
 use std::collections::BTreeMap;
 

@@ -2,7 +2,7 @@
 //! publication, a publish, and its answer.
 //!
 //! A line that differs in one byte is none of them and is left to the reader that takes any JSON, which also has the words for
-//! what is wrong. What is read here, that one would read just so (`tests/familiar.rs`); it only costs a third.
+//! what is wrong. What is read here, that one would read just so (`tests/familiar.rs`), for more than twice the instructions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
