@@ -41,3 +41,27 @@ impl<T> Numbered<T> {
         self.0.iter_mut().flatten()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_stand_at_their_numbers_whatever_their_order() {
+        let mut letters = Numbered::default();
+        for (number, letter) in [(3, 'd'), (0, 'a'), (1, 'b')] {
+            letters.insert(number, letter);
+        }
+        assert_eq!(letters.values().collect::<String>(), "abd");
+        assert_eq!((letters.get(2), letters.get(3)), (None, Some(&'d')));
+        assert_eq!(letters.get(u32::MAX), None, "asking for any number costs nothing");
+    }
+
+    #[test]
+    #[should_panic(expected = "536870912 follows 1: that is no numbering")]
+    fn a_number_out_of_nowhere_is_refused_and_takes_no_memory() {
+        let mut letters = Numbered::default();
+        letters.insert(0, 'a');
+        letters.insert(1 << 29, 'b');
+    }
+}

@@ -147,3 +147,44 @@ impl Agenda {
         self.end
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chance::Seed;
+    use crate::fault::plan::{Topology, Workload};
+
+    /// When each of seven publications is due at 10 a second, in milliseconds after a load that begins at one second.
+    fn due(burst: u64) -> Vec<u128> {
+        let begin = Duration::from_secs(1);
+        let sessions = Sessions { burst, ..Sessions::default() };
+        let topology = Topology { sessions, ..Topology::default() };
+        let workload = Workload { publications: 7, rate: 10.0, ..Workload::default() };
+        let plan = Plan { seed: Seed(1), topology, workload, faults: Vec::new() };
+        let mut agenda = Agenda::new(&plan, begin, None);
+        let all = std::iter::from_fn(|| agenda.take());
+        all.filter(|&(_, due)| due == Due::Publication).map(|(at, _)| (at - begin).as_millis()).collect()
+    }
+
+    #[test]
+    fn publications_come_one_by_one_at_their_rate() {
+        assert_eq!(due(1), [0, 100, 200, 300, 400, 500, 600]);
+        assert_eq!(due(0), due(1), "a plan written by hand may say 0");
+    }
+
+    #[test]
+    fn a_burst_is_due_at_the_time_of_its_first() {
+        assert_eq!(due(3), [0, 0, 0, 300, 300, 300, 600]);
+        assert_eq!(due(100), [0; 7]);
+    }
+
+    #[test]
+    fn the_end_comes_after_all_that_is_due() {
+        let mut agenda = Agenda::new(&Plan::default(), Duration::ZERO, Some(Duration::from_millis(400)));
+        let all: Vec<(Duration, Due)> = std::iter::from_fn(|| agenda.take()).collect();
+        assert_eq!(all.last(), Some(&(agenda.end(), Due::End)));
+        assert_eq!(all.iter().filter(|(_, due)| *due == Due::Publication).count(), 100);
+        assert_eq!(all.iter().filter(|(_, due)| *due == Due::Sample).count(), 2);
+        assert!(all.is_sorted_by_key(|&(at, _)| at));
+    }
+}
