@@ -4,21 +4,50 @@
 //! names, so that a generator can make them, a mutator can spoil them and two judges can read them. Each event
 //! goes straight to the [`Oracle`]; all of them are kept only when asked, for small runs and replays.
 
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
+use std::fmt;
 use std::time::Duration;
 
-use ahash::AHasher;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::live_bytes::live_bytes;
 use crate::oracle::{Judgement, Law, Oracle};
 use crate::payload::PublicationId;
 
-/// A place in a stream, its epoch by number.
+/// The name of an epoch as a number: its letters if there are at most eight, and a hash of a longer one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Epoch(pub u64);
+
+impl From<&str> for Epoch {
+    fn from(name: &str) -> Self {
+        Self(match name.len() {
+            0..=8 => name.bytes().fold(0, |number, letter| number << 8 | u64::from(letter)),
+            _ => xxh3_64(name.as_bytes()),
+        })
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.0.to_be_bytes();
+        let letters = &bytes[self.0.leading_zeros() as usize / 8..];
+        match std::str::from_utf8(letters) {
+            Ok(name) if !name.is_empty() && name.bytes().all(|letter| letter.is_ascii_graphic()) => f.write_str(name),
+            _ => write!(f, "{}", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A place in a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
-    /// Number of the epoch; see [`Ledger::epoch`].
-    pub epoch: u32,
+    /// Which life of the stream.
+    pub epoch: Epoch,
     /// Offset in it.
     pub offset: u64,
 }
@@ -86,7 +115,7 @@ pub enum Event {
         batch_follows: bool,
     },
     /// A publication arrives. `channel` is the one it says it is for, `epoch` is there if it says so.
-    Push { at: Duration, sub: u32, generation: u32, channel: u32, epoch: Option<u32>, offset: u64, content: Content },
+    Push { at: Duration, sub: u32, generation: u32, channel: u32, epoch: Option<Epoch>, offset: u64, content: Content },
     /// Continuity ends, and the subscriber knows.
     Break { at: Duration, sub: u32, generation: u32, cause: Cause },
     /// The subscriber's own unsubscribe is answered, or it closed its connection: it wants nothing more.
@@ -115,7 +144,6 @@ pub enum Event {
 pub struct Ledger {
     oracle: Oracle,
     kept: Option<Vec<Event>>,
-    epochs: HashMap<String, u32, BuildHasherDefault<AHasher>>,
     events: u64,
     bytes: i64,
 }
@@ -142,18 +170,6 @@ impl Ledger {
         if let Some(kept) = &mut self.kept {
             kept.push(event);
         }
-    }
-
-    /// The number of an epoch's name.
-    pub fn epoch(&mut self, name: &str) -> u32 {
-        if let Some(&number) = self.epochs.get(name) {
-            return number;
-        }
-        let number = u32::try_from(self.epochs.len()).unwrap_or(u32::MAX);
-        let before = live_bytes();
-        self.epochs.insert(name.to_owned(), number);
-        self.bytes += live_bytes().cast_signed() - before.cast_signed();
-        number
     }
 
     /// Bytes that it holds: they grow with the run, rightly. Exact where one thread does everything, as in virtual time.
@@ -196,5 +212,25 @@ impl Ledger {
     #[must_use]
     pub fn judge(&self) -> Judgement {
         self.oracle.judge()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_is_its_letters() {
+        for name in ["a", "xyz", "abcdEFGH", "zzzzzzzz"] {
+            assert_eq!(Epoch::from(name).to_string(), name);
+        }
+        assert_eq!((Epoch(7).to_string(), Epoch(0).to_string()), ("7".to_owned(), "0".to_owned()));
+    }
+
+    #[test]
+    fn other_names_are_other_epochs() {
+        let names = ["", "a", "b", "aa", "ab", "ba", "abcdefgh", "abcdefgi", "abcdefghi", "abcdefghj", "bcdefghi"];
+        let epochs: std::collections::BTreeSet<Epoch> = names.map(Epoch::from).into();
+        assert_eq!(epochs.len(), names.len());
     }
 }

@@ -9,7 +9,7 @@
 //! arrived must have arrived, and after the quiet point every subscription must have reached the channel's sentinel.
 //!
 //! - [`law`]: the laws and what breaking them is called; `track`: what one span has covered
-//! - `channel`, `subscription`: the state kept for each
+//! - `channel`, `subscription`: the state kept for each; `numbered`, `few`: how it is kept
 //! - [`naive`]: the same judgement from the whole list of events, written for plainness; the two must agree
 //! - [`generate`], [`mutate`]: good ledgers, and ways to spoil them
 
@@ -18,10 +18,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{Content, Event, Outcome};
+use crate::ledger::{Content, Epoch, Event, Outcome};
 use crate::payload::PublicationId;
 
 mod channel;
+mod few;
 pub mod generate;
 pub mod law;
 pub mod mutate;
@@ -161,7 +162,7 @@ pub struct Oracle {
     /// Publications that arrived although nobody had begun them: ours to blame, or nobody's.
     early: BTreeMap<(u32, PublicationId), String>,
     /// Open requests; of those about a channel, how far each of its streams was acknowledged when they began.
-    requests: BTreeMap<u64, Option<BTreeMap<u32, u64>>>,
+    requests: BTreeMap<u64, Option<BTreeMap<Epoch, u64>>>,
     notes: Notes,
     tally: Tally,
     over: bool,

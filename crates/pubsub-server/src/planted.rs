@@ -82,6 +82,8 @@ bugs! {
     PartialFrameParsed,
     /// What was held back for a subscription goes out before its answer.
     AnswerOvertaken,
+    /// Publications that run out a second time are gone, and stay in memory as long as their stream's position.
+    RanOutUnseen,
 }
 
 /// Whether this bug is planted on this thread.

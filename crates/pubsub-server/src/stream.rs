@@ -136,19 +136,35 @@ impl Stream {
         self.publications = VecDeque::new();
     }
 
-    /// Drops what is past its time. Returns when to look again, or `None` when the position is due to be
-    /// forgotten and the stream with it.
-    pub fn expire(&mut self, now: Instant) -> Option<Instant> {
+    /// Drops the publications if they are past their time. Returns whether the position is not, and the stream lives on.
+    pub fn expire(&mut self, now: Instant) -> bool {
         if now >= self.publications_until && !self.publications.is_empty() {
             self.clear();
             if planted::is(Bug::OffsetResetOnExpiry) {
                 self.top = 0;
             }
         }
-        if now >= self.position_until {
-            return None;
-        }
-        Some(if self.publications.is_empty() { self.position_until } else { self.publications_until })
+        now < self.position_until
+    }
+
+    /// How many publications are kept.
+    pub fn len(&self) -> usize {
+        self.publications.len()
+    }
+
+    /// Whether none is kept.
+    pub fn is_empty(&self) -> bool {
+        self.publications.is_empty()
+    }
+
+    /// Until when publications are kept, if any are.
+    pub fn publications_until(&self) -> Option<Instant> {
+        (!self.publications.is_empty()).then_some(self.publications_until)
+    }
+
+    /// Until when the position is kept.
+    pub fn position_until(&self) -> Instant {
+        self.position_until
     }
 }
 
@@ -234,8 +250,9 @@ mod tests {
         assert_eq!(offsets(&stream.page(&after(0), just_before)), [1, 2]);
         assert_eq!(offsets(&stream.page(&after(0), start + RETENTION.ttl)), [0u64; 0]);
         assert_eq!(stream.position().offset, 2);
-        assert_eq!(stream.expire(start + RETENTION.ttl), Some(start + RETENTION.meta_ttl));
-        assert_eq!(stream.expire(start + RETENTION.meta_ttl), None);
+        assert!(stream.expire(start + RETENTION.ttl));
+        assert_eq!((stream.publications_until(), stream.position_until()), (None, start + RETENTION.meta_ttl));
+        assert!(!stream.expire(start + RETENTION.meta_ttl));
     }
 
     #[test]
@@ -244,7 +261,8 @@ mod tests {
         let later = start + RETENTION.ttl - Duration::from_secs(1);
         stream.append(publication(), &RETENTION, later);
         assert_eq!(offsets(&stream.page(&after(0), start + RETENTION.ttl)), [1, 2]);
-        assert_eq!(stream.expire(later), Some(later + RETENTION.ttl));
+        assert!(stream.expire(later));
+        assert_eq!(stream.publications_until(), Some(later + RETENTION.ttl));
     }
 
     #[test]

@@ -91,12 +91,11 @@ impl Common {
         entries: Vec<(u64, Content)>,
     ) {
         let at = self.now();
-        let mut ledger = self.ledger();
-        let top = Place { epoch: ledger.epoch(top.0), offset: top.1 };
+        let top = Place { epoch: top.0.into(), offset: top.1 };
         // A history as long as the server's bound on an answer begins at its oldest and may end before its top.
         let cut = entries.last().is_some_and(|&(offset, _)| offset < top.offset);
         if !cut {
-            ledger.record(Event::History { at, channel, request, top, entries });
+            self.ledger().record(Event::History { at, channel, request, top, entries });
         }
     }
 

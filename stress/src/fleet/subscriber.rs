@@ -9,7 +9,7 @@ use pubsub_client::{Event as News, Publication, Recovery, Subscribed, Subscripti
 
 use super::{Breaks, Common, lock};
 use crate::chance::Seed;
-use crate::ledger::{Cause, Event, Place};
+use crate::ledger::{Cause, Epoch, Event, Place};
 use crate::oracle::Law;
 use crate::payload::Verified;
 
@@ -24,8 +24,6 @@ pub(super) struct Subscriber {
     generation: u32,
     /// Where it stands, by what it has read.
     place: Option<Place>,
-    /// The epoch that was last read, and its number.
-    epoch: Option<(Arc<str>, u32)>,
     live: bool,
     reached: bool,
     /// So many did not fit into its mailbox, which only somebody who leaves may put up with.
@@ -37,9 +35,9 @@ pub(super) struct Subscriber {
 
 impl Subscriber {
     pub(super) fn new(common: Arc<Common>, sub: u32, channel: u32, bystander: bool, sequence: Arc<AtomicU64>) -> Self {
-        let (generation, place, epoch, lagged, broke_at) = (0, None, None, None, None);
+        let (generation, place, lagged, broke_at) = (0, None, None, None);
         let (live, reached) = (false, false);
-        Self { common, sub, channel, bystander, generation, place, epoch, live, reached, lagged, broke_at, sequence }
+        Self { common, sub, channel, bystander, generation, place, live, reached, lagged, broke_at, sequence }
     }
 
     pub(super) async fn run(mut self, mut subscription: Subscription) {
@@ -79,10 +77,8 @@ impl Subscriber {
         let asked = subscribed.recovery != Recovery::Fresh;
         let from = self.place.filter(|_| asked);
         let mut ledger = self.common.ledger();
-        let place = subscribed
-            .position
-            .as_ref()
-            .map(|position| Place { epoch: ledger.epoch(&position.epoch), offset: position.offset });
+        let position = subscribed.position.as_ref();
+        let place = position.map(|position| Place { epoch: (&*position.epoch).into(), offset: position.offset });
         ledger.record(Event::Ask { at, sub, generation, from });
         ledger.record(Event::Reply {
             at,
@@ -120,17 +116,8 @@ impl Subscriber {
         // Nobody else writes it.
         self.sequence.store(Seed(before).value(told, "sequence", publication.offset), Relaxed);
         let (sub, generation, channel, offset) = (self.sub, self.generation, self.channel, publication.offset);
-        let mut ledger = self.common.ledger();
-        let epoch = (!publication.epoch.is_empty()).then(|| match &self.epoch {
-            Some((name, number)) if *name == publication.epoch => *number,
-            _ => {
-                let number = ledger.epoch(&publication.epoch);
-                self.epoch = Some((Arc::clone(&publication.epoch), number));
-                number
-            }
-        });
-        ledger.record(Event::Push { at, sub, generation, channel, epoch, offset, content });
-        drop(ledger);
+        let epoch = (!publication.epoch.is_empty()).then(|| Epoch::from(&*publication.epoch));
+        self.common.ledger().record(Event::Push { at, sub, generation, channel, epoch, offset, content });
         if let Some(epoch) = epoch {
             self.place = Some(Place { epoch, offset });
         }

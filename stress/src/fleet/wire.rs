@@ -185,7 +185,7 @@ impl Subscriber {
     }
 
     fn place(&self, position: &StreamPosition) -> Place {
-        Place { epoch: self.wire.common.ledger().epoch(&position.epoch), offset: position.offset }
+        Place { epoch: (&*position.epoch).into(), offset: position.offset }
     }
 
     async fn take<S>(&mut self, reply: Reply, peer: &mut RawPeer<S>) -> io::Result<()>
@@ -245,7 +245,7 @@ impl Subscriber {
         let (at, sub, generation, offset) = (self.now(), self.sub, self.generation, publication.offset);
         let channel = channel.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or(u32::MAX);
         let content = self.wire.common.content(publication.data.as_bytes());
-        let epoch = (!publication.epoch.is_empty()).then(|| self.wire.common.ledger().epoch(&publication.epoch));
+        let epoch = (!publication.epoch.is_empty()).then(|| (&*publication.epoch).into());
         self.record(Event::Push { at, sub, generation, channel, epoch, offset, content });
         // Also while it waits for the answer to its unsubscribe: if the connection ends first, it is still subscribed.
         let counts = matches!(self.stage, Stage::Live | Stage::Leaving(_)) && channel == self.wire.channel;

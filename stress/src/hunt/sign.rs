@@ -95,6 +95,7 @@ fn of_server(bug: Server) -> Sign {
             sign(&[Stuck, Cascade, Protocol, LostCompletion], "a frame in two parts is held against its sender")
         }
         Server::AnswerOvertaken => sign(&[SilentGap, Loss], "a peer on the wire gets publications before the answer"),
+        Server::RanOutUnseen => sign(&[Leak], "publications are in memory when all have run out"),
     }
 }
 

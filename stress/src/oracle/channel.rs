@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::few::Few;
 use super::{Class, Law, Notes, Subject};
-use crate::ledger::{Content, Outcome, Place, Policy};
+use crate::ledger::{Content, Epoch, Outcome, Place, Policy};
 use crate::payload::PublicationId;
 
 /// An offset further than this beyond everything published is a wild number, not a place.
@@ -45,22 +46,22 @@ pub(super) struct Channel {
     pub(super) failed: BTreeSet<PublicationId>,
     unknown: BTreeSet<PublicationId>,
     /// When each of them was begun.
-    in_flight: BTreeMap<PublicationId, Duration>,
+    in_flight: Few<PublicationId, Duration>,
     /// When the last of those that succeeded was begun: history was no older than that.
     refreshed_at: Option<Duration>,
     /// Acknowledged without a place, and nobody has told of one yet.
-    unplaced: BTreeSet<PublicationId>,
+    unplaced: Few<PublicationId, ()>,
     /// Begun before the server lost its memory and answered after: the answer may tell of what is gone.
     excused: BTreeSet<PublicationId>,
     /// For each publication of a channel with history that has no place yet: how far each stream was known to be when it was begun.
-    floors: BTreeMap<PublicationId, SmallVec<[(u32, u64); 1]>>,
+    floors: Few<PublicationId, SmallVec<[(Epoch, u64); 1]>>,
     /// Told of before they were begun, which is the harness's fault.
     early: BTreeSet<PublicationId>,
     /// In the order of their epochs. Mostly there is one.
-    streams: SmallVec<[(u32, Stream); 1]>,
+    streams: SmallVec<[(Epoch, Stream); 1]>,
     published: u64,
     /// Streams of these epochs may be gone, by declaration.
-    forgotten: BTreeSet<u32>,
+    forgotten: BTreeSet<Epoch>,
 }
 
 impl Channel {
@@ -73,11 +74,11 @@ impl Channel {
             sentinel: None,
             failed: BTreeSet::new(),
             unknown: BTreeSet::new(),
-            in_flight: BTreeMap::new(),
+            in_flight: Few::default(),
             refreshed_at: None,
-            unplaced: BTreeSet::new(),
+            unplaced: Few::default(),
             excused: BTreeSet::new(),
-            floors: BTreeMap::new(),
+            floors: Few::default(),
             early: BTreeSet::new(),
             streams: SmallVec::new(),
             published: 0,
@@ -102,7 +103,7 @@ impl Channel {
         self.publishers.iter().copied().collect()
     }
 
-    fn stream(&mut self, epoch: u32) -> &mut Stream {
+    fn stream(&mut self, epoch: Epoch) -> &mut Stream {
         let at = self.streams.binary_search_by_key(&epoch, |&(known, _)| known).unwrap_or_else(|at| {
             self.streams.insert(at, (epoch, Stream::default()));
             at
@@ -146,7 +147,7 @@ impl Channel {
             }
             Outcome::Ok(None) => {
                 if self.has_history() && !self.is_placed(id) && !self.excused.contains(&id) {
-                    self.unplaced.insert(id);
+                    self.unplaced.insert(id, ());
                 }
             }
             Outcome::Failed => {
@@ -218,12 +219,12 @@ impl Channel {
     }
 
     /// The highest offset of `epoch` that has been acknowledged so far.
-    pub(super) fn acked_top(&self, epoch: u32) -> u64 {
+    pub(super) fn acked_top(&self, epoch: Epoch) -> u64 {
         self.streams.iter().find(|&&(known, _)| known == epoch).map_or(0, |(_, stream)| stream.acked_top)
     }
 
     /// The same of every epoch.
-    pub(super) fn acked_tops(&self) -> BTreeMap<u32, u64> {
+    pub(super) fn acked_tops(&self) -> BTreeMap<Epoch, u64> {
         self.streams.iter().map(|(epoch, stream)| (*epoch, stream.acked_top)).collect()
     }
 
@@ -348,7 +349,7 @@ impl Channel {
             .sum();
         let unplaced = self.unplaced.len() as u64;
         if unplaced > unseen {
-            let ids: Vec<String> = self.unplaced.iter().take(5).map(ToString::to_string).collect();
+            let ids: Vec<String> = self.unplaced.keys().take(5).map(ToString::to_string).collect();
             let line = || format!("{unplaced} acknowledged, for {unseen} places nobody saw: {}", ids.join(", "));
             notes.find(Class::AckedThenLost, self.subject(), line);
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Law;
 use crate::chance::{Chance, Seed};
-use crate::ledger::{Cause, Event, Outcome, Place, Policy};
+use crate::ledger::{Cause, Epoch, Event, Outcome, Place, Policy};
 use crate::payload::PublicationId;
 
 /// What the model gets wrong.
@@ -25,7 +25,7 @@ pub enum Bug {
 
 struct Stream {
     policy: Policy,
-    epoch: u32,
+    epoch: Epoch,
     log: Vec<PublicationId>,
     /// Oldest offset kept, minus one.
     trimmed: u64,
@@ -49,7 +49,7 @@ struct Subscriber {
 struct Model {
     chance: Chance,
     now: Duration,
-    epochs: u32,
+    epochs: u64,
     channels: Vec<Stream>,
     publishers: Vec<Publisher>,
     subscribers: Vec<Subscriber>,
@@ -79,7 +79,7 @@ impl Model {
             let history_size = if bug.is_some() { 50 } else { [0, 5, 50][chance.below(0..3) as usize] };
             let policy = Policy { history_size, history_ttl: Duration::from_secs(300), recovery_max: 300 };
             events.push(Event::Channel { channel, policy });
-            channels.push(Stream { policy, epoch: channel, log: Vec::new(), trimmed: 0 });
+            channels.push(Stream { policy, epoch: Epoch(channel.into()), log: Vec::new(), trimmed: 0 });
             for _ in 0..chance.below(1..3) {
                 events.push(Event::Publisher { publisher: publishers.len() as u32, channel });
                 publishers.push(Publisher { channel, next: 1 });
@@ -98,7 +98,7 @@ impl Model {
                 });
             }
         }
-        let epochs = channels.len() as u32;
+        let epochs = channels.len() as u64;
         Self { chance, now: Duration::ZERO, epochs, channels, publishers, subscribers, events, bug, delayed: None }
     }
 
@@ -271,7 +271,7 @@ impl Model {
         for stream in &mut self.channels {
             stream.log.clear();
             stream.trimmed = 0;
-            stream.epoch = self.epochs;
+            stream.epoch = Epoch(self.epochs);
             self.epochs += 1;
         }
         if self.bug != Some(Bug::ForgetsAll) {

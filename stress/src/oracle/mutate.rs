@@ -2,7 +2,7 @@
 
 use super::{Class, Law};
 use crate::chance::Chance;
-use crate::ledger::{Cause, Event, Outcome};
+use crate::ledger::{Cause, Epoch, Event, Outcome};
 use crate::payload::{Damage, PublicationId};
 
 /// A way of spoiling. Each changes as little as it can.
@@ -226,7 +226,7 @@ impl Operator {
             Self::OffsetDown => with_offset(&mut events[at], |offset| offset - 1),
             Self::OtherEpoch => {
                 if let Event::Push { epoch, .. } = &mut events[at] {
-                    *epoch = Some(9_999);
+                    *epoch = Some(Epoch(9_999));
                 }
             }
             Self::FlipRecoveredOn => {

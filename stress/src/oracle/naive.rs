@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Class, Law, Subject};
-use crate::ledger::{Content, Event, Outcome, Place, Policy};
+use crate::ledger::{Content, Epoch, Event, Outcome, Place, Policy};
 use crate::payload::PublicationId;
 
 /// What is wrong, and with whom.
@@ -16,7 +16,7 @@ pub type Verdicts = BTreeSet<(Class, Subject)>;
 type Told = BTreeMap<usize, Vec<(u32, Place, PublicationId)>>;
 
 struct Span {
-    epoch: u32,
+    epoch: Epoch,
     start: u64,
     /// Offsets in order of arrival; `None` stands between a recovered batch and what follows it.
     arrivals: Vec<Option<u64>>,
@@ -176,7 +176,7 @@ impl<'a> Judge<'a> {
     }
 
     /// Acknowledged offsets of `epoch` in `channel` before event `at`.
-    fn acked_top(&self, channel: u32, epoch: u32, at: usize) -> u64 {
+    fn acked_top(&self, channel: u32, epoch: Epoch, at: usize) -> u64 {
         let mut open: BTreeSet<PublicationId> = BTreeSet::new();
         let mut top = 0;
         for event in &self.events[..at] {
@@ -437,7 +437,7 @@ impl<'a> Judge<'a> {
                 });
                 let start = begun.max().unwrap_or(0).min(numbers[0] - 1);
                 let arrivals = numbers.iter().map(|&n| Some(n)).collect();
-                let span = Span { epoch: 0, start, arrivals, charged: BTreeSet::new() };
+                let span = Span { epoch: Epoch(0), start, arrivals, charged: BTreeSet::new() };
                 let unfounded = |n: u64| !ok(publisher, n);
                 let unknown = |n: u64| self.is_unknown(publisher, n);
                 sequence_where(&span, subject, verdicts, unfounded, unknown);
@@ -467,10 +467,10 @@ impl<'a> Judge<'a> {
             let mine = |id: PublicationId| self.homes.get(&id.publisher) == Some(&channel);
             let mut standing: BTreeMap<Place, (usize, PublicationId)> = BTreeMap::new();
             let mut told: Vec<(usize, Place, PublicationId)> = Vec::new();
-            let (mut open, mut history_tops) = (BTreeSet::new(), BTreeMap::<u32, u64>::new());
-            let (mut forgotten, mut acked) = (BTreeSet::new(), BTreeMap::<u32, u64>::new());
+            let (mut open, mut history_tops) = (BTreeSet::new(), BTreeMap::<Epoch, u64>::new());
+            let (mut forgotten, mut acked) = (BTreeSet::new(), BTreeMap::<Epoch, u64>::new());
             let (mut placeless, mut excused) = (BTreeSet::<PublicationId>::new(), BTreeSet::new());
-            let mut known: BTreeSet<u32> = BTreeSet::new();
+            let mut known: BTreeSet<Epoch> = BTreeSet::new();
             for (at, event) in self.events.iter().enumerate() {
                 let mut here: Vec<(Place, PublicationId)> = Vec::new();
                 match event {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::channel::Channel;
 use super::track::{Arrival, Track};
 use super::{Class, Law, Notes, Subject};
-use crate::ledger::{Cause, Content, Place};
+use crate::ledger::{Cause, Content, Epoch, Place};
 use crate::payload::PublicationId;
 
 /// Where the conversation is.
@@ -28,7 +28,7 @@ enum State {
 #[derive(Debug)]
 enum Span {
     /// In a stream.
-    Stream { epoch: u32, track: Track, first_after_recovery: bool },
+    Stream { epoch: Epoch, track: Track, first_after_recovery: bool },
     /// In a channel without history: each publisher's own numbers, from what it had begun at the reply.
     Plain { begun: BTreeMap<u32, u64>, tracks: BTreeMap<u32, Track> },
 }
@@ -46,7 +46,7 @@ pub(super) struct Reply<'a> {
 pub(super) struct Push {
     pub(super) at: Duration,
     pub(super) generation: u32,
-    pub(super) epoch: Option<u32>,
+    pub(super) epoch: Option<Epoch>,
     pub(super) offset: u64,
     pub(super) content: Content,
 }

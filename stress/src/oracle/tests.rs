@@ -107,7 +107,7 @@ fn small_ledgers_are_judged_too() {
 fn an_answer_that_was_on_its_way_when_the_memory_went_promises_nothing() {
     use std::time::Duration;
 
-    use crate::ledger::Policy;
+    use crate::ledger::{Epoch, Place, Policy};
 
     let policy = Policy { history_size: 10, history_ttl: Duration::from_secs(60), recovery_max: 10 };
     let (at, channel) = (Duration::ZERO, 0);
@@ -127,7 +127,7 @@ fn an_answer_that_was_on_its_way_when_the_memory_went_promises_nothing() {
                 at,
                 channel,
                 request: None,
-                top: crate::ledger::Place { epoch: 1, offset: 1 },
+                top: Place { epoch: Epoch(1), offset: 1 },
                 entries: vec![(1, Ok(id(2)))],
             },
             Event::Census { at },
@@ -142,12 +142,12 @@ fn an_answer_that_was_on_its_way_when_the_memory_went_promises_nothing() {
 
 #[test]
 fn an_answer_owes_what_was_acknowledged_when_it_was_asked_for() {
-    use crate::ledger::{Place, Policy};
+    use crate::ledger::{Epoch, Place, Policy};
 
     let policy = Policy { history_size: 10, history_ttl: Duration::from_secs(60), recovery_max: 10 };
     let (at, channel, request) = (Duration::ZERO, 0, 7);
     let id = |n| PublicationId { run: 1, publisher: 0, n };
-    let place = |offset| Place { epoch: 1, offset };
+    let place = |offset| Place { epoch: Epoch(1), offset };
     let with = |acknowledged_before: bool| {
         let mut acknowledged =
             vec![Event::Invoke { at, id: id(2) }, Event::Done { at, id: id(2), outcome: Outcome::Ok(Some(place(2))) }];
@@ -221,13 +221,13 @@ fn only_what_nobody_knows_of_may_come_after_later_ones() {
 
 #[test]
 fn who_is_stuck_is_said_though_everybody_leaves_afterwards() {
-    use crate::ledger::{Place, Policy};
+    use crate::ledger::{Epoch, Place, Policy};
 
     let policy = Policy { history_size: 10, history_ttl: Duration::from_secs(60), recovery_max: 10 };
     let (at, channel, sub, generation) = (Duration::ZERO, 0, 0, 1);
     let id = PublicationId { run: 1, publisher: 0, n: 1 };
     let with = |arrives: bool| {
-        let place = Some(Place { epoch: 1, offset: 0 });
+        let place = Some(Place { epoch: Epoch(1), offset: 0 });
         let (recovered, was_recovering, batch, batch_follows) = (false, false, Vec::new(), false);
         let mut events = vec![
             Event::Channel { channel, policy },
@@ -236,7 +236,7 @@ fn who_is_stuck_is_said_though_everybody_leaves_afterwards() {
             Event::Ask { at, sub, generation, from: None },
             Event::Reply { at, sub, generation, recovered, was_recovering, place, batch, batch_follows },
             Event::Invoke { at, id },
-            Event::Done { at, id, outcome: Outcome::Ok(Some(Place { epoch: 1, offset: 1 })) },
+            Event::Done { at, id, outcome: Outcome::Ok(Some(Place { epoch: Epoch(1), offset: 1 })) },
             Event::Sentinel { channel, id },
         ];
         if arrives {

@@ -67,7 +67,7 @@ impl Retries {
             let (tries, result) = publish(&address, &params, &mut chance).await?;
             repeated += u64::from(tries > 1);
             let outcome = result.map_or(Outcome::Unknown, |result| {
-                let epoch = stage.fleet.ledger().epoch(result["epoch"].as_str().unwrap_or_default());
+                let epoch = result["epoch"].as_str().unwrap_or_default().into();
                 Outcome::Ok(Some(Place { epoch, offset: result["offset"].as_u64().unwrap_or(0) }))
             });
             stage.fleet.publication_done(id, outcome);

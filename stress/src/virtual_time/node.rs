@@ -6,7 +6,7 @@ use std::time::Duration;
 use pubsub_client::{TokenError, TokenSource};
 use pubsub_server::clock::Clock;
 use pubsub_server::config::{Config, Secret};
-use pubsub_server::engine::memory::MemoryEngine;
+use pubsub_server::engine::memory::{MemoryEngine, Sizes};
 use pubsub_server::server::{Server, ServerHandle};
 use pubsub_server::shard::control::Census;
 use pubsub_server::token::signer::Signer;
@@ -48,12 +48,8 @@ pub struct Holdings {
     pub census: Census,
     /// Connections let in at the gate.
     pub gate: usize,
-    /// Streams of the engine.
-    pub streams: usize,
-    /// Channels with somebody present.
-    pub presence: usize,
-    /// Remembered results of idempotent publishes.
-    pub results: usize,
+    /// In the engine.
+    pub engine: Sizes,
 }
 
 impl Node {
@@ -121,8 +117,7 @@ impl Node {
     /// What it holds now.
     pub async fn holdings(&self) -> Holdings {
         let Some(Running { handle, engine }) = &self.running else { return Holdings::default() };
-        let (streams, presence, results) = engine.sizes();
-        Holdings { census: handle.census().await, gate: handle.connections(), streams, presence, results }
+        Holdings { census: handle.census().await, gate: handle.connections(), engine: engine.sizes() }
     }
 
     /// After how long without a publication nothing is left of a stream, or of a remembered result.

@@ -307,7 +307,7 @@ impl<'a> World<'a> {
                     self.busy.insert(publisher);
                 }
                 pending.push(Box::pin(async move {
-                    recorder.done(id, by_api(&service, &recorder, channel, &payload).await);
+                    recorder.done(id, by_api(&service, channel, &payload).await);
                     waits.then_some(publisher)
                 }));
             }
@@ -433,14 +433,11 @@ impl<'a> World<'a> {
 }
 
 /// Publishes as a backend does.
-async fn by_api(service: &Service, recorder: &Recorder, channel: String, payload: &str) -> Published {
+async fn by_api(service: &Service, channel: String, payload: &str) -> Published {
     let data = Some(Payload::from_bytes(payload.as_bytes()));
     match service.publish(Publish { channel, data, ..Publish::default() }).await {
         Ok(published) if published.epoch.is_empty() => Published::Ok(None),
-        Ok(published) => {
-            let epoch = recorder.ledger().epoch(&published.epoch);
-            Published::Ok(Some(Place { epoch, offset: published.offset }))
-        }
+        Ok(published) => Published::Ok(Some(Place { epoch: (&*published.epoch).into(), offset: published.offset })),
         Err(_) => Published::Failed,
     }
 }

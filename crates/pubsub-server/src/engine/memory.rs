@@ -3,6 +3,8 @@
 //! A channel's order is the lock of its entry in `streams`: offset, history and feed happen under it. The map
 //! has a fixed number of lock stripes, so that runs do not differ by the machine's number of cores.
 
+mod expiries;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,7 @@ use super::{Answer, Engine, Feed, PresenceEvent, PublishOptions, Published};
 use crate::planted::{self, Bug};
 use crate::stream::{HistoryPage, HistoryQuery, Retention, Stream};
 use crate::sync::{DashMap, Entry, Mutex};
+use expiries::Expiries;
 
 /// How long the result of a publish with an idempotency key is remembered.
 pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(5 * 60);
@@ -34,20 +37,35 @@ const STRIPES: usize = 64;
 
 /// Streams, presence and idempotency in memory.
 pub struct MemoryEngine {
-    streams: DashMap<Arc<str>, Stream, RandomState>,
+    streams: DashMap<Arc<str>, Kept, RandomState>,
     presence: DashMap<Arc<str>, Presence, RandomState>,
     results: Mutex<Results>,
-    /// When to look at which stream again: one entry for each stream, put back as long as it lives.
-    expiries: Mutex<Expiries>,
+    /// When to look whether publications have run out: one entry for each stream that keeps any.
+    histories: Mutex<Expiries>,
+    /// When to look whether a stream is to be forgotten altogether: one entry for each.
+    positions: Mutex<Expiries>,
     epochs: Mutex<ChaCha12Rng>,
     feed: Arc<dyn Feed>,
 }
 
-/// Channels whose streams are to be looked at, by the second in which they are due, and once it is over. What has run out is gone
-/// for whoever asks for it, looked at or not: it is only memory that waits a second longer.
-struct Expiries {
-    began: Instant,
-    due: BTreeMap<u64, Vec<Arc<str>>>,
+/// A channel's stream.
+struct Kept {
+    stream: Stream,
+    /// Whether it has an entry in `histories`.
+    awaited: bool,
+}
+
+/// How much there is: what a leak check looks at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Streams.
+    pub streams: usize,
+    /// Publications that are kept, whether or not they have run out.
+    pub publications: usize,
+    /// Channels with somebody present.
+    pub presence: usize,
+    /// Remembered results of publishes with an idempotency key.
+    pub results: usize,
 }
 
 #[derive(Default)]
@@ -70,6 +88,7 @@ type ResultKey = (Box<str>, Box<str>);
 impl MemoryEngine {
     /// An empty engine whose publications come out at `feed`; epochs are drawn from `seed`.
     pub fn new(feed: Arc<dyn Feed>, seed: u64) -> Self {
+        let now = Instant::now();
         let mut chance = ChaCha12Rng::seed_from_u64(seed);
         let hasher =
             RandomState::with_seeds(chance.next_u64(), chance.next_u64(), chance.next_u64(), chance.next_u64());
@@ -77,15 +96,21 @@ impl MemoryEngine {
             streams: DashMap::with_hasher_and_shard_amount(hasher.clone(), STRIPES),
             presence: DashMap::with_hasher_and_shard_amount(hasher, STRIPES),
             results: Mutex::default(),
-            expiries: Mutex::new(Expiries { began: Instant::now(), due: BTreeMap::new() }),
+            histories: Mutex::new(Expiries::new(now)),
+            positions: Mutex::new(Expiries::new(now)),
             epochs: Mutex::new(chance),
             feed,
         }
     }
 
-    /// How many streams, presence sets and remembered results there are: what a leak check looks at.
-    pub fn sizes(&self) -> (usize, usize, usize) {
-        (self.streams.len(), self.presence.len(), self.results.lock().by_key.len())
+    /// How much there is. Takes as long as there are streams.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            streams: self.streams.len(),
+            publications: self.streams.iter().map(|kept| kept.stream.len()).sum(),
+            presence: self.presence.len(),
+            results: self.results.lock().by_key.len(),
+        }
     }
 
     fn new_stream(&self, retention: &Retention, now: Instant) -> Stream {
@@ -107,30 +132,33 @@ impl MemoryEngine {
         channel: &str,
         retention: &Retention,
         now: Instant,
-        work: impl FnOnce(&mut Stream) -> T,
+        work: impl FnOnce(&Arc<str>, &mut Kept) -> T,
     ) -> T {
-        if let Some(mut stream) = self.streams.get_mut(channel)
-            && stream.expire(now).is_some()
-        {
-            return work(&mut stream);
+        if let Some(mut entry) = self.streams.get_mut(channel) {
+            let (channel, kept) = entry.pair_mut();
+            if kept.stream.expire(now) {
+                return work(channel, kept);
+            }
         }
         let channel: Arc<str> = channel.into();
-        let mut stream = match self.streams.entry(channel.clone()) {
+        let mut entry = match self.streams.entry(channel.clone()) {
             Entry::Occupied(mut entry) => {
-                if entry.get_mut().expire(now).is_none() {
-                    // Its position is past its time but was not swept yet: a new life under a new epoch.
-                    // Its place in `expiries` is still there and serves the new one.
-                    entry.insert(self.new_stream(retention, now));
+                let kept = entry.get_mut();
+                if !kept.stream.expire(now) {
+                    // Its position is past its time but was not swept yet: a new life under a new epoch. Whoever
+                    // was to look at the old one will look at this one.
+                    kept.stream = self.new_stream(retention, now);
                 }
                 entry.into_ref()
             }
             Entry::Vacant(entry) => {
-                let due = now + retention.ttl.min(retention.meta_ttl);
-                self.expiries.lock().add(due, channel);
-                entry.insert(self.new_stream(retention, now))
+                let stream = self.new_stream(retention, now);
+                self.positions.lock().add(stream.position_until(), channel);
+                entry.insert(Kept { stream, awaited: false })
             }
         };
-        work(&mut stream)
+        let (channel, kept) = entry.pair_mut();
+        work(channel, kept)
     }
 
     fn publish_now(&self, channel: &str, publication: Publication, options: PublishOptions) -> Published {
@@ -153,7 +181,7 @@ impl MemoryEngine {
                 }
             };
         };
-        self.with_stream(channel, &retention, now, |stream| {
+        self.with_stream(channel, &retention, now, |name, Kept { stream, awaited }| {
             if let Some(key) = &options.idempotency_key
                 && let Some(position) = self.results.lock().find(channel, key, now)
             {
@@ -163,6 +191,9 @@ impl MemoryEngine {
                 return Published { position: stream.position(), suppressed: true };
             }
             let publication = stream.append(publication, &retention, now);
+            if !std::mem::replace(awaited, true) {
+                self.histories.lock().add(now + retention.ttl, name.clone());
+            }
             let position = stream.position();
             self.feed.publication(channel, publication, &position.epoch);
             if let Some(key) = options.idempotency_key {
@@ -170,22 +201,6 @@ impl MemoryEngine {
             }
             Published { position, suppressed: false }
         })
-    }
-}
-
-impl Expiries {
-    fn second(&self, at: Instant) -> u64 {
-        at.saturating_duration_since(self.began).as_secs()
-    }
-
-    fn add(&mut self, due: Instant, channel: Arc<str>) {
-        self.due.entry(self.second(due)).or_default().push(channel);
-    }
-
-    /// Those of the seconds that are over.
-    fn take(&mut self, now: Instant) -> impl Iterator<Item = Arc<str>> + use<> {
-        let later = self.due.split_off(&self.second(now));
-        std::mem::replace(&mut self.due, later).into_values().flatten()
     }
 }
 
@@ -242,12 +257,12 @@ impl Engine for MemoryEngine {
 
     fn history<'a>(&'a self, channel: &'a str, query: HistoryQuery, retention: Retention) -> Answer<'a, HistoryPage> {
         let now = Instant::now();
-        at_once(self.with_stream(channel, &retention, now, |stream| stream.page(&query, now)))
+        at_once(self.with_stream(channel, &retention, now, |_, kept| kept.stream.page(&query, now)))
     }
 
     fn remove_history<'a>(&'a self, channel: &'a str) -> Answer<'a, ()> {
-        if let Some(mut stream) = self.streams.get_mut(channel) {
-            stream.clear();
+        if let Some(mut kept) = self.streams.get_mut(channel) {
+            kept.stream.clear();
         }
         at_once(())
     }
@@ -296,15 +311,25 @@ impl Engine for MemoryEngine {
 
     fn sweep(&self, now: Instant) {
         self.results.lock().expire(now);
-        let due = self.expiries.lock().take(now);
+        let due = self.histories.lock().take(now);
+        for channel in due {
+            let Some(mut kept) = self.streams.get_mut(&channel) else { continue };
+            kept.stream.expire(now);
+            match kept.stream.publications_until() {
+                Some(due) => self.histories.lock().add(due, channel),
+                None => kept.awaited = planted::is(Bug::RanOutUnseen),
+            }
+        }
+        let due = self.positions.lock().take(now);
         for channel in due {
             // The entry's lock is held from the look to the removal: a publish in between would be lost.
             if let Entry::Occupied(mut entry) = self.streams.entry(channel.clone()) {
-                match entry.get_mut().expire(now) {
-                    Some(next) => self.expiries.lock().add(next, channel),
-                    None => {
-                        entry.remove();
-                    }
+                let kept = entry.get_mut();
+                let awaited = kept.awaited && !planted::is(Bug::RanOutUnseen);
+                if kept.stream.expire(now) || awaited {
+                    self.positions.lock().add(kept.stream.position_until(), channel);
+                } else {
+                    entry.remove();
                 }
             }
         }
@@ -312,22 +337,4 @@ impl Engine for MemoryEngine {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stream_is_looked_at_once_when_its_second_is_over() {
-        let began = Instant::now();
-        let at = |ms| began + Duration::from_millis(ms);
-        let mut expiries = Expiries { began, due: BTreeMap::new() };
-        for (due, channel) in [(1_999, "b"), (500, "a"), (2_000, "c"), (1_000, "d")] {
-            expiries.add(at(due), channel.into());
-        }
-        let mut taken = |now| expiries.take(at(now)).map(|channel| channel.to_string()).collect::<Vec<_>>();
-        assert!(taken(999).is_empty());
-        assert_eq!(taken(1_000), ["a"]);
-        assert!(taken(1_999).is_empty());
-        assert_eq!(taken(60_000), ["b", "d", "c"]);
-        assert!(taken(60_000).is_empty());
-    }
-}
+mod tests;

@@ -18,6 +18,8 @@ use crate::virtual_time::node::{Holdings, Node};
 
 /// How often it is looked whether the node has come to rest.
 const REST_INTERVAL: Duration = Duration::from_millis(10);
+/// Within it, what has run out is given back.
+const SWEPT_AFTER: Duration = Duration::from_secs(3);
 /// Histories read at the census.
 const CENSUS_CHANNELS_MAX: u64 = 500;
 
@@ -88,8 +90,11 @@ impl World<'_> {
 pub(super) async fn leave(plan: &Plan, mut node: Node, fleet: Fleet, faults: &Faults, recorder: &Recorder) {
     let sessions = &plan.topology.sessions;
     fleet.close(CLOSE_MAX).await;
-    tokio::time::sleep(sessions.ping_interval + sessions.pong_timeout + node.forgets_after()).await;
-    let Holdings { census, gate, streams, presence, results } = node.holdings().await;
+    tokio::time::sleep(sessions.ping_interval + sessions.pong_timeout + plan.topology.history_ttl + SWEPT_AFTER).await;
+    // Positions are still there.
+    compare_left(recorder, "publications that ran out", node.holdings().await.engine.publications);
+    tokio::time::sleep(node.forgets_after()).await;
+    let Holdings { census, gate, engine } = node.holdings().await;
     let left = [
         ("connections in shards", census.connections),
         ("connections at the gate", gate),
@@ -100,9 +105,9 @@ pub(super) async fn leave(plan: &Plan, mut node: Node, fleet: Fleet, faults: &Fa
         ("messages in inboxes", census.inbox_messages),
         ("channels in the hub", census.routes),
         ("users", census.users),
-        ("streams", streams),
-        ("channels with presence", presence),
-        ("remembered results", results),
+        ("streams", engine.streams),
+        ("channels with presence", engine.presence),
+        ("remembered results", engine.results),
     ];
     for (what, left) in left {
         compare_left(recorder, what, left);

@@ -35,7 +35,7 @@ impl TestEngine {
 
     /// Channels in which somebody is present.
     pub fn present(&self) -> usize {
-        self.inner.sizes().1
+        self.inner.sizes().presence
     }
 
     async fn disturb(&self, channel: &str) -> Result<(), EngineError> {
