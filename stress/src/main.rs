@@ -30,7 +30,7 @@ enum Command {
     Run {
         /// Which; see `stress list`.
         names: Vec<String>,
-        /// All of them: about 15 minutes at full size on two cores.
+        /// All of them: about 17 minutes at full size on two cores.
         #[arg(long, conflicts_with = "names")]
         all: bool,
         /// How many at once, of small ones (below --scale 0.5): most of a small run is waiting.

@@ -9,11 +9,12 @@ use crate::threshold::Threshold;
 
 /// Where the goals come from.
 const FLOOR_SOURCE: &str = "the floor, plus what the protocol has to cost";
-const PEER_SOURCE: &str = "the best server that we know of";
+/// Not packaged by Debian, and so not among the peers of the run itself.
+const PEER_SOURCE: &str = "uWebSockets, on another machine";
 /// Of the same server beside a floor on another machine: a time says nothing by itself.
 const STORM_SOURCE: &str =
-    "the best server that we know of, with room: 0.4 s where the floor took 0.20 s, 35 µs where it took 14 µs";
-const SATURATED_SOURCE: &str = "the best server that we know of: 0.25 µs where the floor took 2.1 µs";
+    "uWebSockets on another machine, with room: 0.4 s where the floor took 0.20 s, 35 µs where it took 14 µs";
+const SATURATED_SOURCE: &str = "uWebSockets on another machine: 0.25 µs where the floor took 2.1 µs";
 const PEOPLE_SOURCE: &str = "what nobody should notice";
 
 /// The goals, each with what was measured for it in this run.
@@ -26,6 +27,11 @@ pub fn goals(results: &Results, once: Option<&Once>) -> Vec<Threshold> {
     let times_floor = |workload: &str, figure: Figure| {
         let by_peer = results.get(workload)?;
         ratio(by_peer.get(OURS)?, by_peer.get(FLOOR)?, figure)
+    };
+    // Who is held against a queue that grows is held against nothing.
+    let latency_times_floor = |workload: &str, figure: Figure| {
+        let floor = results.get(workload)?.get(FLOOR)?;
+        if floor.iter().any(Figures::fills_a_thread) { None } else { times_floor(workload, figure) }
     };
     let tls = format!("{OURS}, TLS");
     let goal = |name: &str, limit: f64, unit: &str, source: &str, measured: Option<f64>| {
@@ -45,7 +51,7 @@ pub fn goals(results: &Results, once: Option<&Once>) -> Vec<Threshold> {
         goal("W1, CPU for each of them", 2.5, "× floor", STORM_SOURCE, times_floor("W1", |f| f.storm_cpu_us)),
         goal("W1, of them refused or retried", 0.0, "", PEOPLE_SOURCE, of("W1", OURS, retries)),
         goal("W2, CPU per delivery", 1.2, "× floor", FLOOR_SOURCE, times_floor("W2", cpu)),
-        goal("W2, 99th percentile of latency", 1.1, "× floor", FLOOR_SOURCE, times_floor("W2", |f| f.p99_ms)),
+        goal("W2, 99th percentile of latency", 1.1, "× floor", FLOOR_SOURCE, latency_times_floor("W2", |f| f.p99_ms)),
         goal("W3, CPU per delivery", 1.3, "× floor", FLOOR_SOURCE, times_floor("W3", cpu)),
         goal("W4, CPU per delivery", 0.12, "× floor", SATURATED_SOURCE, times_floor("W4", cpu)),
         goal("W5, CPU per delivery", 1.2, "× floor", FLOOR_SOURCE, times_floor("W5", cpu)),

@@ -81,8 +81,8 @@ const PER_PUBLICATION: Wanted = ("CPU per publication", "µs", true, |at| {
 });
 const PER_DELIVERY: Wanted = ("CPU per delivery", "µs", true, |at| at.figures.cpu_us);
 const MEMORY: Wanted = ("memory in all", "KiB", true, |at| at.figures.idle_kib * at.workload.connections as f64);
-const MEMORY_EACH: Wanted = ("memory for each", "KiB", true, |at| at.figures.idle_kib);
-const STORM_EACH: Wanted = ("CPU to connect each", "µs", true, |at| at.figures.storm_cpu_us);
+const MEMORY_EACH: Wanted = ("memory of each connection", "KiB", true, |at| at.figures.idle_kib);
+const STORM_EACH: Wanted = ("CPU to connect each connection", "µs", true, |at| at.figures.storm_cpu_us);
 
 /// The figure, where it need not touch what grows.
 const fn aside(wanted: Wanted) -> Wanted {

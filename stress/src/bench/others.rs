@@ -30,7 +30,7 @@ pub fn all() -> anyhow::Result<(Vec<Peer>, Vec<&'static str>)> {
 /// axum and a `broadcast` channel: this program, asked to be such a server.
 fn naive() -> anyhow::Result<Peer> {
     let program = std::env::current_exe()?;
-    let version = "axum 0.8, one broadcast channel of tokio for each topic, no settings".to_owned();
+    let version = "axum 0.8, one broadcast channel of tokio for each topic, no settings; so Nagle's algorithm is on, as nowhere else here".to_owned();
     let command: CommandOn = Box::new(move |port, _| Ok((program.clone(), vec!["naive".to_owned(), port.to_string()])));
     Ok(Peer::new("naive axum", version, Words::Raw, "/", command))
 }

@@ -71,7 +71,8 @@ pub fn page(run: &Run, workloads: &[Workload], peers: &[Peer], folder: &str) -> 
         "Made by `{}` on commit {}, {}. `make bench-peers` makes this page again.\n\nMedians of the rounds (lowest–highest); `×` is the \
          median of the ratios to the floor, each taken within one round. The floor is one thread that gives one encoded frame to one `send` \
          per subscriber and does nothing else (`stress/src/bench/floor.rs`). CPU and memory (PSS) are the server's, read from `/proc`; \
-         server and load generator share the machine. Where the distance to the floor goes: \
+         server and load generator share the machine. All are spoken to over WebSocket, without TLS where nothing else is said. Peers are what Debian \
+         packages: neither Centrifugo nor uWebSockets is among it. Where the distance to the floor goes: \
          [optimization_targets.md](optimization_targets.md).\n",
         setting.command, setting.commit, setting.machine
     );
@@ -252,6 +253,11 @@ fn doubts(run: &Run) -> Vec<String> {
         ));
     }
     for (workload, by_peer) in results {
+        if by_peer.get(FLOOR).is_some_and(|rounds| rounds.iter().any(Figures::fills_a_thread)) {
+            doubts.push(format!(
+                "{workload}: the floor, which is one thread, had no time left. Its latencies are the length of its queue, and nobody is held against them."
+            ));
+        }
         for (peer, rounds) in by_peer {
             for (round, figures) in rounds.iter().enumerate() {
                 let place = format!("{workload}, {peer}, round {}", round + 1);
@@ -284,6 +290,7 @@ fn doubts(run: &Run) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::peer::OURS;
 
     fn figures(cpu_us: f64) -> Figures {
         Figures { cpu_us, deliveries: 1, expected: 1, offered: 1.0, ..Figures::default() }
@@ -302,6 +309,22 @@ mod tests {
         let floor: Vec<_> = [1.0, 10.0, 50.0].map(figures).into();
         assert_eq!(ratio(&ours, &floor, |f| f.cpu_us), Some(2.0));
         assert_eq!(ratio(&ours, &[], |f| f.cpu_us), None);
+    }
+
+    #[test]
+    fn a_floor_without_time_left_is_no_measure_of_latency() {
+        let at = |per_s: f64, p99_ms: f64| vec![Figures { per_s, p99_ms, ..figures(10.0) }];
+        let results =
+            |floor| Results::from([("W2", [(FLOOR.to_owned(), floor), (OURS.to_owned(), at(9_000.0, 5.0))].into())]);
+        let goal = |results: &Results| {
+            let goals = goals::goals(results, None);
+            goals.into_iter().find(|goal| goal.name.contains("latency")).and_then(|goal| goal.measured)
+        };
+        let (quiet, busy) = (results(at(80_000.0, 10.0)), results(at(95_000.0, 500.0)));
+        assert_eq!((goal(&quiet), goal(&busy)), (Some(0.5), None));
+        assert!(doubts(&Run { results: quiet, ..Run::default() }).is_empty());
+        let doubts = doubts(&Run { results: busy, ..Run::default() });
+        assert!(doubts.len() == 1 && doubts[0].starts_with("W2: the floor"), "{doubts:?}");
     }
 
     #[test]

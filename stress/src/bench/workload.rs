@@ -93,6 +93,17 @@ pub struct Figures {
     pub others_cores: f64,
 }
 
+/// From here on, somebody with one thread has no time left.
+const BUSY_CORES: f64 = 0.9;
+
+impl Figures {
+    /// Whether it is at the limit of one thread: what it takes then to deliver is the length of its queue.
+    #[must_use]
+    pub fn fills_a_thread(&self) -> bool {
+        self.cpu_us * self.per_s / 1e6 >= BUSY_CORES
+    }
+}
+
 /// The workloads W1 to W5.
 #[must_use]
 pub fn all() -> Vec<Workload> {

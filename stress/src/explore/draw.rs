@@ -66,7 +66,7 @@ fn sometimes<T>(chance: &mut Chance, make: impl FnOnce(&mut Chance) -> T) -> Opt
 fn topology(chance: &mut Chance) -> Topology {
     let channels = chance.below(1..5);
     let (ping_ms, pong_ms) = pick(chance, &[(1_000, 400), (3_000, 1_000), (10_000, 4_000), (25_000, 8_000)]);
-    Topology {
+    let topology = Topology {
         connections: chance.below(1..13),
         channels,
         subscriptions_each: chance.below(1..channels + 1),
@@ -84,7 +84,9 @@ fn topology(chance: &mut Chance) -> Topology {
             by_api: sometimes(chance, Chance::uniform).unwrap_or(0.0),
             ..Sessions::default()
         },
-    }
+        ..Topology::default()
+    };
+    Topology { history_meta_ttl: topology.history_ttl + 60 * SECOND, ..topology }
 }
 
 /// What brings out what everyday life hides. Its chance is its own, so that the rest of a seed's plan stays what it was.

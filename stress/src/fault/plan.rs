@@ -40,6 +40,9 @@ pub struct Topology {
     /// How long it keeps them.
     #[serde(with = "seconds")]
     pub history_ttl: Duration,
+    /// How long it is known where the channel's stream stands. Only runs in virtual time set their server by it.
+    #[serde(with = "seconds")]
+    pub history_meta_ttl: Duration,
     /// What the connections are held to. Only runs in virtual time set their server by it.
     pub sessions: Sessions,
 }
@@ -124,6 +127,7 @@ impl Default for Topology {
             subscriptions_each: 1,
             history_size: 1_000,
             history_ttl: Duration::from_secs(300),
+            history_meta_ttl: Duration::from_secs(360),
             sessions: Sessions::default(),
         }
     }

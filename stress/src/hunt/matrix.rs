@@ -58,14 +58,18 @@ pub struct Control {
 }
 
 impl Matrix {
-    /// Bugs that got away, or were not hunted at all.
+    /// Bugs that got away.
     #[must_use]
     pub fn at_large(&self) -> Vec<String> {
-        let caught = |bug: &Bug| {
-            let of = |hunt: &&Hunt| hunt.bug == bug.name() && hunt.side == bug.side();
-            self.hunts.iter().find(of).is_some_and(|hunt| hunt.seeds.is_some())
-        };
-        Bug::all().filter(|bug| !caught(bug)).map(|bug| format!("{} ({})", bug.name(), bug.side())).collect()
+        let away = self.hunts.iter().filter(|hunt| hunt.seeds.is_none());
+        away.map(|hunt| format!("{} ({})", hunt.bug, hunt.side)).collect()
+    }
+
+    /// How many bugs were not hunted at all.
+    #[must_use]
+    pub fn not_hunted(&self) -> usize {
+        let hunted = |bug: &Bug| self.hunts.iter().any(|hunt| hunt.bug == bug.name() && hunt.side == bug.side());
+        Bug::all().filter(|bug| !hunted(bug)).count()
     }
 
     /// Held: every bug was caught, and the control is clean and was run.
@@ -73,7 +77,7 @@ impl Matrix {
     pub fn verdict(&self) -> Verdict {
         if !self.at_large().is_empty() || !self.control.findings.is_empty() {
             Verdict::Broken
-        } else if self.control.seeds == 0 {
+        } else if self.control.seeds == 0 || self.not_hunted() > 0 {
             Verdict::Inconclusive
         } else {
             Verdict::Held
@@ -117,7 +121,10 @@ impl Matrix {
         for bug in self.at_large() {
             line(format!("- not caught: {bug}"));
         }
-        if !findings.is_empty() || !self.at_large().is_empty() {
+        if self.not_hunted() > 0 {
+            line(format!("- not hunted: {} others", self.not_hunted()));
+        }
+        if !findings.is_empty() || !self.at_large().is_empty() || self.not_hunted() > 0 {
             line(String::new());
         }
         line("| bug | in | seeds to kill | found as | a witness |\n|---|---|---|---|---|".to_owned());
@@ -163,7 +170,7 @@ mod tests {
         assert_eq!((escaped.verdict(), escaped.at_large().len()), (Verdict::Broken, 1));
         let mut forgotten = matrix.clone();
         forgotten.hunts.remove(0);
-        assert_eq!(forgotten.verdict(), Verdict::Broken);
+        assert_eq!((forgotten.verdict(), forgotten.not_hunted()), (Verdict::Inconclusive, 1));
         let mut unclean = matrix.clone();
         unclean.control.findings.push("seed 0x1: Loss".to_owned());
         assert_eq!(unclean.verdict(), Verdict::Broken);

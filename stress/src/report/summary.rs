@@ -20,7 +20,7 @@ pub fn text(reports: &[Report]) -> String {
 /// The one sentence.
 fn verdicts(reports: &[Report]) -> String {
     let of = |verdict: Verdict| {
-        let named: Vec<String> = reports.iter().filter(|r| r.verdict == verdict).map(link).collect();
+        let named: Vec<String> = reports.iter().filter(|r| r.verdict == verdict).map(|r| link(r) + &why(r)).collect();
         let names = if verdict == Verdict::Held || named.is_empty() {
             String::new()
         } else {
@@ -30,6 +30,17 @@ fn verdicts(reports: &[Report]) -> String {
     };
     let all = reports.len();
     format!("**{all} scenarios: {}, {}, {}.**", of(Verdict::Held), of(Verdict::Broken), of(Verdict::Inconclusive))
+}
+
+/// Which thresholds did not hold. What was wrong with deliveries stands in the table below.
+fn why(report: &Report) -> String {
+    let missed = report.thresholds.iter().filter(|threshold| threshold.binding && !threshold.held);
+    let told = missed.filter_map(|threshold| {
+        let measured = number::with_unit(threshold.measured?, &threshold.unit);
+        Some(format!("{}: {measured}, {}", threshold.name, markdown::limit(threshold)))
+    });
+    let told: Vec<String> = told.collect();
+    if told.is_empty() { String::new() } else { format!(": {}", told.join("; ")) }
 }
 
 fn link(report: &Report) -> String {
@@ -118,7 +129,13 @@ fn losses(reports: &[Report]) -> String {
         let checks = number::count(checks);
         vec![words(&name), found, checks, format!("{law}: {}", class.law().statement())]
     });
-    format!("### Violations by class\n\n{}", markdown::table(&["class", "found", "law looked at", "law"], rows))
+    let table = markdown::table(&["class", "found", "law looked at", "law"], rows);
+    let lab = evaluated.get("I11").copied().unwrap_or(0);
+    format!(
+        "### Violations by class\n\n{table}\n\nI11, {}, is about the lab and not about the server: broken, it makes a scenario inconclusive. It was looked at {} times.",
+        Class::HarnessFault.law().statement(),
+        number::count(lab)
+    )
 }
 
 /// `FalseRecovery` is "false recovery".
@@ -140,7 +157,11 @@ fn scenarios(reports: &[Report]) -> String {
             format!("{}: {measured} ({})", threshold.name, markdown::limit(threshold))
         });
         let missed = report.thresholds.iter().filter(|threshold| !threshold.binding && !threshold.held).count();
-        let goals = if missed == 0 { String::new() } else { format!(", {missed} goals missed") };
+        let goals = match missed {
+            0 => String::new(),
+            1 => ", 1 goal missed".to_owned(),
+            _ => format!(", {missed} goals missed"),
+        };
         vec![
             link(report),
             format!("{}{goals}", markdown::verdict(report.verdict)),
@@ -182,6 +203,7 @@ fn doubts(reports: &[Report]) -> String {
 mod tests {
     use super::*;
     use crate::report::Violation;
+    use crate::threshold::Threshold;
 
     fn report(name: &str, verdict: Verdict) -> Report {
         let mut report = Report { name: name.to_owned(), verdict, ..Report::empty() };
@@ -198,6 +220,16 @@ mod tests {
         assert!(text.starts_with("**3 scenarios: 1 held, 1 broken ([b](#b)), 1 inconclusive ([c](#c)).**"), "{text}");
         assert!(text.contains("| deliveries judged one by one | 3,000,000, of 0 publications |"), "{text}");
         assert!(text.contains("| connections | 10,000 at once ([c](#c)), 30,000 altogether |"), "{text}");
+    }
+
+    #[test]
+    fn why_it_did_not_hold_is_in_the_first_sentence() {
+        let mut slow = report("b", Verdict::Broken);
+        slow.thresholds.push(Threshold::at_most("all back", 5.0, "s", "plan").measured(7.5));
+        slow.thresholds.push(Threshold::at_most("p99", 1.0, "s", "plan").goal().measured(2.0));
+        let text = text(&[slow]);
+        assert!(text.contains("1 broken ([b](#b): all back: 7.50 s, ≤ 5.00 s), 0"), "{text}");
+        assert!(text.contains(", 1 goal missed |"), "{text}");
     }
 
     #[test]

@@ -86,6 +86,7 @@ impl Day {
             subscriptions_each,
             history_size: HISTORY_SIZE,
             history_ttl: HISTORY_TTL,
+            history_meta_ttl: HOUR,
             sessions: if self.payload_only { quiet } else { busy },
         };
         let workload = Workload { publishers: channels, publications, rate, payload_bytes: 128 };

@@ -21,8 +21,6 @@ use crate::fleet::Credentials;
 pub const EPOCH: i64 = 1_700_000_000;
 /// What the run's tokens are signed with.
 const SECRET: &str = "the lab's secret, which guards nothing";
-/// How long a position outlives its stream's last publication, beyond the history's own time.
-const META_TTL: Duration = Duration::from_secs(60);
 
 /// A node.
 pub struct Node {
@@ -167,6 +165,6 @@ fn config(plan: &Plan) -> Config {
         channels.allow_presence_for_client = true;
         config.client.token.hmac_secret_key = Some(Secret::new(SECRET));
     }
-    config.channel.history_meta_ttl = topology.history_ttl + META_TTL;
+    config.channel.history_meta_ttl = topology.history_meta_ttl;
     config
 }

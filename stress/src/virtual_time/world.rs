@@ -23,7 +23,7 @@ use super::node::{Holdings, Node};
 use crate::fault::plan::Plan;
 use crate::fault::{Fault, FaultCounts, FaultGuard, Faults, Kind};
 use crate::fleet::coming::Question;
-use crate::fleet::{Breaks, Fleet, FleetOptions, Recorder};
+use crate::fleet::{Breaks, Fleet, FleetOptions};
 use crate::histogram::Latencies;
 use crate::ledger::{Event, Outcome as Published, Place};
 use crate::oracle::{Judgement, Law, Tally};
