@@ -58,6 +58,8 @@ pub(crate) struct Connection<C: Connector, H: ProtocolHandler> {
     /// The connection's token, once it was had.
     token: Option<Arc<str>>,
     tokens: Vec<Fetching>,
+    /// How many tokens were fetched for topics.
+    fetches: u64,
     /// Ids of requests that the task itself waits for.
     own: HashMap<RequestId, Own, FixedHasher>,
     auth: Option<RequestId>,
@@ -121,7 +123,11 @@ struct Fetching {
 }
 
 enum Fetch {
-    Subscribe(Topic),
+    /// The `number`-th.
+    Subscribe {
+        topic: Topic,
+        number: u64,
+    },
     Refresh(Option<Topic>),
 }
 
@@ -178,6 +184,7 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
             out: Outgoing::default(),
             token: None,
             tokens: Vec::new(),
+            fetches: 0,
             own: HashMap::default(),
             auth: None,
             agenda: VecDeque::new(),

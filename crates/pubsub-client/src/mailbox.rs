@@ -135,7 +135,8 @@ impl Mailbox {
         if let Some(position) = &mut event.position {
             position.offset = inner.offset;
         }
-        inner.recovers = recovers;
+        // What did not fit into one that is not recovered for is gone, whatever is recovered for others.
+        let gone = !std::mem::replace(&mut inner.recovers, recovers) || event.recovery == Recovery::Fresh;
         inner.asked &= left_out;
         inner.takes_recovered = inner.events.len() < self.capacity;
         if std::mem::take(&mut inner.moved_on) {
@@ -157,7 +158,7 @@ impl Mailbox {
             inner.missed.get_or_insert(0);
             return inner.wake();
         }
-        if let Some(missed) = inner.missed.take().filter(|&missed| missed > 0 && event.recovery == Recovery::Fresh) {
+        if let Some(missed) = inner.missed.take().filter(|&missed| missed > 0 && gone) {
             inner.events.push_back(Event::Lagged { missed });
         }
         if let Some(late) = inner.late.take() {

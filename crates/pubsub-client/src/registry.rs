@@ -63,8 +63,10 @@ struct Stream {
 pub(crate) enum Phase {
     #[default]
     Idle,
-    /// Its token is being fetched.
-    FetchingToken,
+    /// Its token is being fetched, by this number.
+    FetchingToken {
+        number: u64,
+    },
     /// Refused for now; a timer will try again.
     WaitingRetry,
     Subscribing,
@@ -141,7 +143,7 @@ impl Entry {
         match self.phase {
             _ if self.by_server => Step::Nothing,
             Phase::Idle if wanted => Step::Subscribe,
-            Phase::Idle | Phase::FetchingToken | Phase::WaitingRetry if !wanted => Step::Forget,
+            Phase::Idle | Phase::FetchingToken { .. } | Phase::WaitingRetry if !wanted => Step::Forget,
             Phase::InForce if !wanted || self.restart => Step::Unsubscribe,
             _ => Step::Nothing,
         }
@@ -181,6 +183,15 @@ impl Entry {
         self.restart = false;
         self.asked = self.position();
         self.asked.clone()
+    }
+
+    /// Whether what was refused was asked for by somebody who has left, with other options: then it is to begin anew.
+    pub(crate) fn asked_for_another(&mut self) -> bool {
+        let restart = std::mem::take(&mut self.restart);
+        if restart {
+            self.phase = Phase::Idle;
+        }
+        restart
     }
 
     /// The server's answer: not in force any more. True: it is to begin anew, and not at once, since beginning anew has
@@ -330,6 +341,15 @@ impl Entry {
         Wakes::of(&self.locals, |local| local.notice(event.clone()))
     }
 
+    /// What this code of an unsubscribe says is void.
+    fn forget_what_is_void(&mut self, code: u32) {
+        match UnsubscribeCode::from_code(code) {
+            Some(UnsubscribeCode::Expired) => self.token = None,
+            Some(UnsubscribeCode::StateInvalidated) => self.invalidate(),
+            _ => {}
+        }
+    }
+
     fn invalidate(&mut self) {
         self.token = None;
         self.invalidated |= self.stream.take().is_some();
@@ -370,7 +390,11 @@ impl Registry {
                 // In force or about to be, on the server's terms.
             } else if entry.locals.is_empty() {
                 // Whoever was here is gone: nothing to agree with, and nothing to continue.
-                let phase = entry.phase;
+                let phase = match entry.phase {
+                    // By another's means.
+                    Phase::FetchingToken { .. } => Phase::Idle,
+                    phase => phase,
+                };
                 *entry = Entry { phase, ..Entry::new(options.clone()) };
                 // Under way for somebody else: let it end, and begin anew.
                 entry.restart = matches!(phase, Phase::InForce | Phase::Subscribing);
@@ -510,16 +534,21 @@ impl Registry {
             return false;
         }
         let wakes = self.with(topic, |entry| {
-            match UnsubscribeCode::from_code(code) {
-                Some(UnsubscribeCode::Expired) => entry.token = None,
-                Some(UnsubscribeCode::StateInvalidated) => entry.invalidate(),
-                _ => {}
-            }
+            entry.forget_what_is_void(code);
             entry.interrupted(code, reason)
         });
         let known = wakes.is_some();
         wakes.unwrap_or_default().now();
         known
+    }
+
+    /// The server ended the subscription while our own unsubscribe was on its way.
+    pub(crate) fn unsubscribed_meanwhile(&self, topic: &Topic, code: u32, reason: &str) {
+        let wakes = self.with(topic, |entry| {
+            entry.forget_what_is_void(code);
+            if codes::should_resubscribe(code) { Wakes::default() } else { entry.end(code, reason) }
+        });
+        wakes.unwrap_or_default().now();
     }
 
     /// The connection is lost. With `invalidate` the server has declared tokens and positions void.

@@ -167,7 +167,10 @@ impl Shared {
     }
 
     pub(crate) fn set_messages(&self, mailbox: Option<Arc<Mailbox>>) {
-        *lock(&self.messages) = mailbox;
+        let before = std::mem::replace(&mut *lock(&self.messages), mailbox);
+        if let Some(before) = before {
+            before.end(crate::Event::UNSUBSCRIBED_BY_US, "somebody else reads the messages now").now();
+        }
     }
 
     pub(crate) fn stats(&self) -> ClientStats {

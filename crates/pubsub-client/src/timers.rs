@@ -45,8 +45,8 @@ const TIMERS: [Timer; 9] = [
     Timer::Close,
 ];
 
-/// What a topic's deadline is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a topic's deadline is for. At most one of each kind for each topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum TopicTimer {
     /// It may be subscribed again.
     Retry,
@@ -66,6 +66,8 @@ pub(crate) struct Timers {
     fixed: [Option<Instant>; TIMERS.len()],
     /// By time, then by order of setting.
     topics: BTreeMap<(Instant, u64), (Topic, TopicTimer)>,
+    /// Where each of them stands there.
+    places: BTreeMap<(Topic, TopicTimer), (Instant, u64)>,
     set: u64,
     sleep: Option<Pin<Box<Sleep>>>,
 }
@@ -87,7 +89,17 @@ impl Timers {
 
     pub(crate) fn set_topic(&mut self, topic: Topic, timer: TopicTimer, at: Instant) {
         self.set += 1;
-        self.topics.insert((at, self.set), (topic, timer));
+        let (place, of) = ((at, self.set), (topic, timer));
+        self.topics.insert(place, of.clone());
+        if let Some(before) = self.places.insert(of, place) {
+            self.topics.remove(&before);
+        }
+    }
+
+    pub(crate) fn clear_topic(&mut self, topic: &Topic, timer: TopicTimer) {
+        if let Some(place) = self.places.remove(&(topic.clone(), timer)) {
+            self.topics.remove(&place);
+        }
     }
 
     /// Forgets all that belongs to a connection; what belongs to the client stays.
@@ -98,7 +110,7 @@ impl Timers {
                 self.clear(timer);
             }
         }
-        self.topics = BTreeMap::new();
+        (self.topics, self.places) = (BTreeMap::new(), BTreeMap::new());
     }
 
     fn nearest(&self) -> Option<Instant> {
@@ -116,8 +128,9 @@ impl Timers {
                 return Some(Due::Timer(timer));
             }
         }
-        let (_, (topic, timer)) = self.topics.pop_first().expect("the nearest deadline is a topic's");
-        Some(Due::Topic(topic, timer))
+        let (_, of) = self.topics.pop_first().expect("the nearest deadline is a topic's");
+        self.places.remove(&of);
+        Some(Due::Topic(of.0, of.1))
     }
 
     /// Waits for the next deadline.
@@ -154,6 +167,24 @@ mod tests {
         for (i, timer) in TIMERS.into_iter().enumerate() {
             assert_eq!(timer as usize, i);
         }
+    }
+
+    #[test]
+    fn a_topic_has_one_deadline_of_each_kind() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let (c, d) = (Topic::from("c"), Topic::from("d"));
+        let mut timers = Timers::default();
+        timers.set_topic(c.clone(), TopicTimer::Refresh, at(5));
+        timers.set_topic(c.clone(), TopicTimer::Refresh, at(2));
+        timers.set_topic(c.clone(), TopicTimer::Retry, at(3));
+        timers.set_topic(d.clone(), TopicTimer::Refresh, at(1));
+        timers.clear_topic(&d, TopicTimer::Refresh);
+        assert_eq!(timers.take_due(at(9)), Some(Due::Topic(c.clone(), TopicTimer::Refresh)));
+        assert_eq!(timers.take_due(at(9)), Some(Due::Topic(c.clone(), TopicTimer::Retry)));
+        assert_eq!(timers.take_due(at(9)), None);
+        timers.set_topic(c.clone(), TopicTimer::Refresh, at(4));
+        assert_eq!(timers.take_due(at(9)), Some(Due::Topic(c, TopicTimer::Refresh)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -188,3 +188,76 @@ async fn a_subscription_without_permission_fails_by_name() {
     assert!(refused.to_string().contains("not yours"), "{refused}");
     assert_eq!(client.stats().topics, 0);
 }
+
+/// Gives "T1", "T2", … so long after it was asked.
+fn slow(delay: Duration) -> TokenSource {
+    let given = Arc::new(AtomicU32::new(0));
+    TokenSource::callback(move |_| {
+        let n = given.fetch_add(1, Ordering::Relaxed) + 1;
+        async move {
+            tokio::time::sleep(delay).await;
+            Ok(format!("T{n}"))
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_comes_after_its_subscriber_has_left_is_nobodys() {
+    let (client, _mock, mut peer) = connected(config().ping_interval(Duration::ZERO)).await;
+    let options = SubscribeOptions::default().token(slow(6 * SECOND));
+    let first = client.try_subscribe("c", &options).unwrap();
+    tokio::time::sleep(5 * SECOND).await;
+    drop(first);
+    settle().await;
+    let mut second = client.try_subscribe("c", &options).unwrap();
+    // The first token comes at 6 s, and the one that was fetched for this subscriber at 11 s.
+    let begun = Instant::now();
+    let (id, shown) = token(&mut peer).await;
+    assert_eq!((begun.elapsed(), &*shown), (6 * SECOND, "T2"));
+    peer.answer(id, Answer::Subscribe(recoverable(0))).await;
+    assert_eq!(read(&mut second, 1).await, ["fresh"]);
+    tokio::time::sleep(20 * SECOND).await;
+    peer.publish("c", [1]).await;
+    assert_eq!(read(&mut second, 1).await, ["1"], "in force, and asked for once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_for_a_subscription_that_is_over_is_not_shown() {
+    let (client, _mock, mut peer) = connected(config().ping_interval(Duration::ZERO)).await;
+    let options = SubscribeOptions::default().token(slow(SECOND));
+    let mut subscription = client.try_subscribe("c", &options).unwrap();
+    let (id, _) = token(&mut peer).await;
+    peer.answer(id, Answer::Subscribe(SubscribeResult { expires: true, ttl: 50, ..recoverable(0) })).await;
+    assert_eq!(read(&mut subscription, 1).await, ["fresh"]);
+    // The renewal is being fetched when the server says that it is over.
+    tokio::time::sleep(40 * SECOND + SECOND / 2).await;
+    peer.push_unsubscribe("c", 2501).await;
+    match peer.command().await.unwrap() {
+        Command { id, request: Request::Subscribe(request) } => {
+            assert_eq!(request.token, "T3");
+            peer.answer(id, Answer::Subscribe(recovered(0, []))).await;
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(read(&mut subscription, 2).await, ["interrupted 2501", "recovered"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_begins_anew_again_and_again_is_renewed_once() {
+    let (client, _mock, mut peer) = connected(config().ping_interval(Duration::ZERO)).await;
+    let options = SubscribeOptions::default().token(counted());
+    let _subscription = client.try_subscribe("c", &options).unwrap();
+    for _ in 0..10 {
+        let (id, _) = token(&mut peer).await;
+        peer.answer(id, Answer::Subscribe(SubscribeResult { expires: true, ttl: 50, ..recoverable(0) })).await;
+        peer.push_unsubscribe("c", 2500).await;
+    }
+    let (id, _) = token(&mut peer).await;
+    peer.answer(id, Answer::Subscribe(SubscribeResult { expires: true, ttl: 50, ..recoverable(0) })).await;
+    let (id, renewed) = token(&mut peer).await;
+    assert!(renewed.starts_with("c T"), "{renewed}");
+    // The answer says that this one does not run out.
+    peer.answer(id, Answer::SubRefresh(SubRefreshResult { expires: false, ttl: 0 })).await;
+    let more = tokio::time::timeout(1_000 * SECOND, token(&mut peer)).await;
+    assert!(more.is_err(), "{more:?}");
+}

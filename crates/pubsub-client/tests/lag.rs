@@ -141,3 +141,21 @@ async fn a_slow_local_subscriber_that_skips_is_told_how_much() {
     peer.publish("c", [10]).await;
     assert_eq!(read(&mut subscription, 1).await, ["10"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_that_skips_is_told_how_much_also_when_the_connection_recovers_first() {
+    let (client, mut mock, mut peer) = connected(config().subscription_capacity(4usize)).await;
+    let mut subscription = client.try_subscribe("c", &SubscribeOptions::default().overflow(Overflow::Skip)).unwrap();
+    let (id, _) = peer.subscribe().await;
+    peer.answer(id, Answer::Subscribe(recoverable(0))).await;
+    peer.publish("c", 1..=9).await;
+    settle().await;
+    assert_eq!(read(&mut subscription, 2).await, ["fresh", "1"]);
+    drop(peer);
+    let mut peer = mock.connected().await;
+    let (id, request) = peer.subscribe().await;
+    assert_eq!(request.offset, 9);
+    peer.answer(id, Answer::Subscribe(recovered(9, [10]))).await;
+    settle().await;
+    assert_eq!(read(&mut subscription, 5).await, ["2", "3", "missed 6", "recovered", "10"]);
+}

@@ -356,3 +356,51 @@ async fn a_server_that_does_not_answer_early_subscribes_is_replaced() {
         assert_eq!(read(&mut subscription, 1).await, ["fresh"]);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_to_one_who_has_left_is_not_held_against_the_next() {
+    let (client, _mock, mut peer) = connected(config()).await;
+    let first = client.try_subscribe("c", &SubscribeOptions::default().token("bad")).unwrap();
+    let (id, request) = peer.subscribe().await;
+    assert_eq!(request.token, "bad");
+    drop(first);
+    settle().await;
+    let mut second = client.try_subscribe("c", &SubscribeOptions::default().token("good")).unwrap();
+    peer.refuse(id, ErrorCode::PermissionDenied).await;
+    let (id, request) = tokio::time::timeout(5 * SECOND, peer.subscribe()).await.expect("asked for at once");
+    assert_eq!(request.token, "good");
+    peer.answer(id, Answer::Subscribe(recoverable(0))).await;
+    assert_eq!(read(&mut second, 1).await, ["fresh"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_crosses_our_own_unsubscribe_is_heard() {
+    let (client, _mock, mut peer, mut subscription) = subscribed(config(), 5).await;
+    // A hole: it unsubscribes, to begin anew.
+    peer.publish("c", [7]).await;
+    let id = match peer.command().await.unwrap() {
+        Command { id, request: Request::Unsubscribe(_) } => id,
+        other => panic!("{other:?}"),
+    };
+    peer.push_unsubscribe("c", 2000).await;
+    peer.answer(id, Answer::Unsubscribe).await;
+    settle().await;
+    assert_eq!(read_now(&mut subscription), ["interrupted 2500", "unsubscribed 2000"]);
+    settle().await;
+    assert_eq!(client.stats().topics, 0, "nobody wants it any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_of_messages_whose_place_is_taken_reads_to_the_end() {
+    let (client, _mock, mut peer) = connected(config()).await;
+    let mut first = client.messages();
+    let mut second = client.messages();
+    peer.push("", PushBody::Message(Message { data: Payload::from_json("1").unwrap() })).await;
+    assert_eq!(word(&second.next().await.unwrap()), "1");
+    let told = tokio::time::timeout(5 * SECOND, first.next()).await.expect("told at once");
+    assert!(matches!(told, Some(Event::Unsubscribed { .. })), "{told:?}");
+    assert!(first.next().await.is_none());
+    drop(first);
+    peer.push("", PushBody::Message(Message { data: Payload::from_json("2").unwrap() })).await;
+    assert_eq!(word(&second.next().await.unwrap()), "2", "who has lost its place takes none away");
+}

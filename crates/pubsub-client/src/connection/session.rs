@@ -350,10 +350,12 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
 
     pub(super) fn token_fetched(&mut self, purpose: Fetch, token: Result<String, TokenError>) -> Flow {
         match purpose {
-            Fetch::Subscribe(topic) => {
-                self.topic_token_fetched(topic, token);
+            Fetch::Subscribe { topic, number } => {
+                self.topic_token_fetched(topic, number, token);
                 GO_ON
             }
+            // It was for a subscription that is over: whoever wants the topic fetches another.
+            Fetch::Refresh(Some(topic)) if !self.in_force(&topic) => GO_ON,
             Fetch::Refresh(topic) => match token {
                 Ok(token) => {
                     let id = self.shared.ids.next();
@@ -373,7 +375,15 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
         }
     }
 
+    fn in_force(&self, topic: &Topic) -> bool {
+        self.shared.registry.with(topic, |entry| entry.in_force()).unwrap_or_default()
+    }
+
     fn refresh_answered(&mut self, topic: Option<Topic>, outcome: Result<Option<Duration>, ServerError>) -> Flow {
+        if topic.as_ref().is_some_and(|topic| !self.in_force(topic)) {
+            // Over meanwhile. What comes to be in force later is answered later.
+            return GO_ON;
+        }
         match outcome {
             Ok(expires_in) => {
                 match topic {

@@ -37,11 +37,16 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
         self.work_off_agenda();
     }
 
-    /// Does what is to be done for the topics on the agenda, as far as a batch goes.
+    /// Does what is to be done for the topics on the agenda, as far as a batch goes. Where nothing is answered, nothing is
+    /// under way, and the next batch follows at once.
     pub(super) fn work_off_agenda(&mut self) {
-        if !self.state().is_ready() {
-            return;
+        while self.state().is_ready() && !self.agenda.is_empty() && self.under_way < self.shared.config.subscribe_batch
+        {
+            self.next_batch();
         }
+    }
+
+    fn next_batch(&mut self) {
         let (mut departing, mut leaving) = (Vec::new(), Vec::new());
         let room = self.shared.config.subscribe_batch.saturating_sub(self.under_way);
         while departing.len() + leaving.len() < room
@@ -99,15 +104,24 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
             None => None,
             Some(Asked::Now(token)) => Some(token),
             Some(Asked::Later(future)) => {
-                self.shared.registry.with(&topic, |entry| entry.phase = Phase::FetchingToken);
-                self.tokens.push(Fetching { purpose: Fetch::Subscribe(topic), future });
+                self.fetches += 1;
+                let number = self.fetches;
+                self.shared.registry.with(&topic, |entry| entry.phase = Phase::FetchingToken { number });
+                self.tokens.push(Fetching { purpose: Fetch::Subscribe { topic, number }, future });
                 return None;
             }
         };
+        // Now, so that it leaves once however often it is on the agenda.
+        self.shared.registry.with(&topic, |entry| entry.phase = Phase::Subscribing);
         Some(Departing { topic, token, options })
     }
 
-    pub(super) fn topic_token_fetched(&mut self, topic: Topic, token: Result<String, TokenError>) {
+    pub(super) fn topic_token_fetched(&mut self, topic: Topic, number: u64, token: Result<String, TokenError>) {
+        let awaited = self.shared.registry.with(&topic, |entry| entry.phase == Phase::FetchingToken { number });
+        if awaited != Some(true) {
+            // Whoever it was fetched for has gone, or another way was found meanwhile.
+            return;
+        }
         match token {
             Ok(token) => {
                 self.shared.registry.with(&topic, |entry| {
@@ -228,6 +242,10 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
             // The server has subscribed us by itself meanwhile; that one is in force.
             return;
         }
+        if self.shared.registry.with(topic, Entry::asked_for_another).unwrap_or_default() {
+            self.agenda.push_back(topic.clone());
+            return;
+        }
         let renewable =
             self.shared.registry.with(topic, |entry| entry.options.token.is_renewable()).unwrap_or_default();
         match self.handler.advice(&error) {
@@ -246,6 +264,7 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
     pub(super) fn unsubscribed(&mut self, topics: Vec<Topic>) {
         for topic in topics {
             self.under_way -= 1;
+            self.timers.clear_topic(&topic, TopicTimer::Refresh);
             if self.shared.registry.with(&topic, Entry::left).unwrap_or_default() {
                 self.retry_later(topic);
             } else {
@@ -256,12 +275,14 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
     }
 
     pub(super) fn unsubscribed_by_server(&mut self, topic: Topic, code: u32, reason: &str) {
-        // Under way already: the answer to that decides.
-        let busy = self.shared.registry.with(&topic, |entry| entry.phase != Phase::InForce).unwrap_or(true);
-        if busy {
-            return;
+        match self.shared.registry.with(&topic, |entry| entry.phase) {
+            Some(Phase::InForce) => {}
+            // The answer to that decides when it begins anew, but not whether.
+            Some(Phase::Unsubscribing) => return self.shared.registry.unsubscribed_meanwhile(&topic, code, reason),
+            _ => return,
         }
         tracing::debug!(%topic, code, reason, "unsubscribed by the server");
+        self.timers.clear_topic(&topic, TopicTimer::Refresh);
         if self.shared.registry.unsubscribed(&topic, code, reason) {
             let first = self.shared.registry.with(&topic, |entry| entry.attempts == 0).unwrap_or_default();
             if first {
@@ -299,8 +320,11 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
 
     pub(super) fn topic_expires_in(&mut self, topic: Topic, expires_in: Option<Duration>) {
         let renewable = self.shared.registry.with(&topic, |entry| entry.options.token.is_renewable());
-        if let (Some(expires_in), Some(true)) = (expires_in, renewable) {
-            self.timers.set_topic(topic, TopicTimer::Refresh, Instant::now() + refresh_after(expires_in));
+        match (expires_in, renewable) {
+            (Some(expires_in), Some(true)) => {
+                self.timers.set_topic(topic, TopicTimer::Refresh, Instant::now() + refresh_after(expires_in));
+            }
+            _ => self.timers.clear_topic(&topic, TopicTimer::Refresh),
         }
     }
 

@@ -75,7 +75,7 @@ fn what_is_done_depends_on_what_is_and_what_is_wanted() {
     let table = [
         // phase, wanted, wanted anew, unwanted
         (Idle, Step::Subscribe, Step::Subscribe, Step::Forget),
-        (FetchingToken, Step::Nothing, Step::Nothing, Step::Forget),
+        (FetchingToken { number: 1 }, Step::Nothing, Step::Nothing, Step::Forget),
         (WaitingRetry, Step::Nothing, Step::Nothing, Step::Forget),
         (Subscribing, Step::Nothing, Step::Nothing, Step::Nothing),
         (InForce, Step::Nothing, Step::Unsubscribe, Step::Unsubscribe),

@@ -99,7 +99,8 @@ impl Text<'_> {
 
     /// Any value but `null`, which is as good as none.
     fn payload(&mut self) -> Option<Payload> {
-        if self.0.starts_with('n') {
+        // White space may be in front of one.
+        if self.0.starts_with(['n', ' ', '\t', '\r', '\n']) {
             return None;
         }
         let mut values = serde_json::Deserializer::from_str(self.0).into_iter::<&RawValue>();

@@ -109,6 +109,8 @@ fn what_is_not_goes_the_long_way() {
         r#"{"id":4294967296,"publish":{"channel":"news","data":1}}"#,
         r#"{"id":7,"publish":{"channel":"new\u0073","data":1}}"#,
         r#"{"id":7,"publish":{"channel":"news","data":null}}"#,
+        r#"{"id":7,"publish":{"channel":"news","data": null}}"#,
+        "{\"id\":7,\"publish\":{\"channel\":\"news\",\"data\":\tnull}}",
         r#"{"id":7,"publish":{"channel":"news","data":1,"idempotency_key":"k"}}"#,
         r#"{"id":7,"publish":{"channel":"news","data":1}} "#,
         r#"{"publish":{"channel":"news","data":1}}"#,
@@ -120,6 +122,8 @@ fn what_is_not_goes_the_long_way() {
         r#"{"push":{"channel":"news","pub":{"data":1,"offset":5,"tags":{"a":"b"}}}}"#,
         r#"{"push":{"channel":"news","pub":{"data":1,"offset":1,"epoch":"e"}}}"#,
         r#"{"push":{"channel":"news","pub":{"data":1,"offset":18446744073709551616}}}"#,
+        r#"{"push":{"channel":"n","pub":{"data":1,"info":{"user":"","client":"c","conn_info": null}}}}"#,
+        r#"{"push":{"channel":"n","pub":{"data":1,"info":{"user":"","client":"c","chan_info": null}}}}"#,
         r#"{"push":{"channel":"news","join":{"info":{"user":"","client":"c"}}}}"#,
     ] {
         assert_eq!(familiar::reply(line.as_bytes()), None::<Reply>, "{line}");
