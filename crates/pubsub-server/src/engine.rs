@@ -115,4 +115,11 @@ pub trait Feed: Send + Sync + 'static {
 
     /// A join or leave.
     fn presence_event(&self, channel: &str, event: PresenceEvent);
+
+    /// Whether anybody on this node is subscribed to the channel. As long as somebody is, the position that it was told is
+    /// worth keeping.
+    fn has_members(&self, channel: &str) -> bool {
+        let _ = channel;
+        false
+    }
 }

@@ -21,15 +21,13 @@ use crate::engine::{Feed, PresenceEvent};
 use crate::outbox::Frame;
 use crate::shard::control::{Census, Control};
 use crate::shard::inbox::{Delivery, Inbox, Marker, ShardMessage};
+use crate::sparse::is_sparse;
 use crate::sync::{DashMap, Entry};
 use crate::transport::frame::encode_reply;
 use room::Room;
 
 /// Lock stripes of the map. Fixed, so that runs do not differ by the machine's number of cores.
 const STRIPES: usize = 64;
-
-/// A map with room for so many times what it holds gives the rest back.
-pub(crate) const SPARSE: usize = 4;
 
 /// A push encoded once for all who get it.
 #[derive(Clone, Debug)]
@@ -113,7 +111,7 @@ impl Hub {
 
     /// Gives memory back that the map needed when it had many more channels.
     pub fn shrink(&self) {
-        if self.routes.len() * SPARSE < self.routes.capacity() {
+        if is_sparse(self.routes.len(), self.routes.capacity()) {
             self.routes.shrink_to_fit();
         }
     }
@@ -234,6 +232,10 @@ impl Feed for Hub {
             || Encoded::new(Push { channel: channel.to_owned(), body }),
             |channel, push| ShardMessage::Publication(Delivery { channel, offset, epoch, push }),
         );
+    }
+
+    fn has_members(&self, channel: &str) -> bool {
+        self.routes.contains_key(channel)
     }
 
     fn presence_event(&self, channel: &str, event: PresenceEvent) {

@@ -29,6 +29,7 @@ pub mod recovery;
 pub mod server;
 pub mod session;
 pub mod shard;
+mod sparse;
 pub mod stream;
 mod sync;
 pub mod token;

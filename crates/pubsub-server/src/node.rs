@@ -45,6 +45,11 @@ impl Node {
     /// Does what a session asks. `place` is where the session lives.
     pub fn run(self: &Arc<Self>, operation: Operation, place: Place) -> Work {
         let node = self.clone();
+        let early = !planted::is(Bug::HistoryBeforeRegistration);
+        if early && let Operation::Subscribe(_, subscribe) = &operation {
+            // Now, also if what is returned waits its turn: should the connection end before, it leaves the hub.
+            self.enter(&subscribe.channel, subscribe.join, place);
+        }
         Box::pin(async move {
             match operation {
                 Operation::Connect { id, user, user_connections_max, subscriptions } => {
@@ -53,18 +58,14 @@ impl Node {
                 }
                 Operation::Subscribe(by, subscribe) => {
                     let (channel, join) = (subscribe.channel.clone(), subscribe.join);
-                    let early = !planted::is(Bug::HistoryBeforeRegistration);
-                    if early {
-                        node.enter(&channel, join, place);
-                    }
                     let result = node.subscribe(subscribe).await;
                     if !early {
                         node.enter(&channel, join, place);
                     }
-                    Completion::Subscribe { by, channel, result }
+                    Completion::Subscribe { by, channel, join, result }
                 }
                 Operation::Publish { id, channel, publication, options } => {
-                    let result = node.publish(&channel, publication, options).await.map(drop);
+                    let result = node.publish(&channel, publication, options).await;
                     Completion::Publish { id, result }
                 }
                 Operation::History { id, channel, query, retention } => {

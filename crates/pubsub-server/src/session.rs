@@ -209,7 +209,7 @@ impl Session {
         }
         match completion {
             Completion::Connect { id, result } => self.connected(id, result, cx),
-            Completion::Subscribe { by, channel, result } => self.subscribed(by, &channel, result, cx),
+            Completion::Subscribe { by, channel, join, result } => self.subscribed(by, &channel, join, result, cx),
             Completion::Publish { id, result } => Self::published(id, result, cx),
             Completion::History { id, result } => Self::history_read(id, result, cx),
             Completion::Presence { id, result } => Self::presence_read(id, result, cx),

@@ -147,6 +147,11 @@ impl Stream {
         now < self.position_until
     }
 
+    /// Somebody was told the position: it is kept as if something had been published.
+    pub fn renew_position(&mut self, retention: &Retention, now: Instant) {
+        self.position_until = now + retention.meta_ttl;
+    }
+
     /// How many publications are kept.
     pub fn len(&self) -> usize {
         self.publications.len()

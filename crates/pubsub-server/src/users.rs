@@ -7,8 +7,8 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use smallvec::SmallVec;
 
-use crate::hub::SPARSE;
 use crate::session::id::Place;
+use crate::sparse::is_sparse;
 
 /// Lock stripes of the map. Fixed, so that runs do not differ by the machine's number of cores.
 const STRIPES: usize = 64;
@@ -60,7 +60,7 @@ impl Users {
 
     /// Gives memory back that the map needed when it had many more users.
     pub fn shrink(&self) {
-        if self.0.len() * SPARSE < self.0.capacity() {
+        if is_sparse(self.0.len(), self.0.capacity()) {
             self.0.shrink_to_fit();
         }
     }

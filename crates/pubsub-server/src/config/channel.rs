@@ -15,8 +15,8 @@ section! {
         without_namespace: NamespaceOptions = NamespaceOptions::default();
         /// Namespaces: each an entry with a `name` and options.
         namespaces: Vec<Namespace> = Vec::new();
-        /// How long the position (epoch and offset) of a stream outlives its last publication, so that a client that comes
-        /// back learns what it missed. Must exceed every `history_ttl`. Costs a few hundred bytes per stream.
+        /// How long the position (epoch and offset) of a stream outlives its last publication, the last who was told of it, and
+        /// its last subscriber, so that a client that comes back learns what it missed. Must exceed every `history_ttl`. Costs a few hundred bytes per stream.
         history_meta_ttl: Duration = Duration::from_secs(720 * 3600) => between(1000, 10 * YEAR);
         /// What publications may hold, unless the namespace says otherwise. See the option of that name.
         publication_data_format: PublicationDataFormat = PublicationDataFormat::Unset;

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::{Answer, Engine, Feed, PresenceEvent, PublishOptions, Published};
 use crate::planted::{self, Bug};
+use crate::sparse::is_sparse;
 use crate::stream::{HistoryPage, HistoryQuery, Retention, Stream};
 use crate::sync::{DashMap, Entry, Mutex};
 use expiries::Expiries;
@@ -31,6 +32,9 @@ const EPOCH_LETTERS: usize = 8;
 /// Results remembered at most, about 20 MB: whoever publishes with keys faster than that for five minutes is remembered
 /// for less long.
 const RESULTS_MAX: usize = 100_000;
+
+/// When to look again at a position that is past its time and stands, since somebody is subscribed.
+const LOOKED_AT_AGAIN: Duration = Duration::from_secs(30);
 
 /// Lock stripes of each map.
 const STRIPES: usize = 64;
@@ -64,6 +68,8 @@ pub struct Sizes {
     pub publications: usize,
     /// Channels with somebody present.
     pub presence: usize,
+    /// Entries of streams that are to be looked at: at most two for each.
+    pub looks: usize,
     /// Remembered results of publishes with an idempotency key.
     pub results: usize,
 }
@@ -109,7 +115,23 @@ impl MemoryEngine {
             streams: self.streams.len(),
             publications: self.streams.iter().map(|kept| kept.stream.len()).sum(),
             presence: self.presence.len(),
+            looks: self.histories.lock().len() + self.positions.lock().len(),
             results: self.results.lock().by_key.len(),
+        }
+    }
+
+    /// Gives memory back that maps needed when there was much more in them.
+    fn shrink(&self) {
+        if is_sparse(self.streams.len(), self.streams.capacity()) {
+            self.streams.shrink_to_fit();
+        }
+        if is_sparse(self.presence.len(), self.presence.capacity()) {
+            self.presence.shrink_to_fit();
+        }
+        let results = &mut *self.results.lock();
+        if is_sparse(results.by_key.len(), results.by_key.capacity()) {
+            results.by_key.shrink_to_fit();
+            results.until.shrink_to_fit();
         }
     }
 
@@ -126,6 +148,11 @@ impl MemoryEngine {
         Stream::new(&epoch, retention, now)
     }
 
+    /// Whether a stream is not past its time, or somebody stands at its position.
+    fn lives(&self, channel: &str, kept: &mut Kept, now: Instant) -> bool {
+        kept.stream.expire(now) || self.feed.has_members(channel)
+    }
+
     /// Runs `work` on the channel's stream, made if there was none, under the channel's order.
     fn with_stream<T>(
         &self,
@@ -136,7 +163,7 @@ impl MemoryEngine {
     ) -> T {
         if let Some(mut entry) = self.streams.get_mut(channel) {
             let (channel, kept) = entry.pair_mut();
-            if kept.stream.expire(now) {
+            if self.lives(channel, kept, now) {
                 return work(channel, kept);
             }
         }
@@ -144,7 +171,7 @@ impl MemoryEngine {
         let mut entry = match self.streams.entry(channel.clone()) {
             Entry::Occupied(mut entry) => {
                 let kept = entry.get_mut();
-                if !kept.stream.expire(now) {
+                if !self.lives(&channel, kept, now) {
                     // Its position is past its time but was not swept yet: a new life under a new epoch. Whoever
                     // was to look at the old one will look at this one.
                     kept.stream = self.new_stream(retention, now);
@@ -153,7 +180,7 @@ impl MemoryEngine {
             }
             Entry::Vacant(entry) => {
                 let stream = self.new_stream(retention, now);
-                self.positions.lock().add(stream.position_until(), channel);
+                self.positions.lock().add(stream.position_until(), channel.clone());
                 entry.insert(Kept { stream, awaited: false })
             }
         };
@@ -257,7 +284,10 @@ impl Engine for MemoryEngine {
 
     fn history<'a>(&'a self, channel: &'a str, query: HistoryQuery, retention: Retention) -> Answer<'a, HistoryPage> {
         let now = Instant::now();
-        at_once(self.with_stream(channel, &retention, now, |_, kept| kept.stream.page(&query, now)))
+        at_once(self.with_stream(channel, &retention, now, |_, kept| {
+            kept.stream.renew_position(&retention, now);
+            kept.stream.page(&query, now)
+        }))
     }
 
     fn remove_history<'a>(&'a self, channel: &'a str) -> Answer<'a, ()> {
@@ -311,6 +341,7 @@ impl Engine for MemoryEngine {
 
     fn sweep(&self, now: Instant) {
         self.results.lock().expire(now);
+        self.shrink();
         let due = self.histories.lock().take(now);
         for channel in due {
             let Some(mut kept) = self.streams.get_mut(&channel) else { continue };
@@ -326,8 +357,9 @@ impl Engine for MemoryEngine {
             if let Entry::Occupied(mut entry) = self.streams.entry(channel.clone()) {
                 let kept = entry.get_mut();
                 let awaited = kept.awaited && !planted::is(Bug::RanOutUnseen);
-                if kept.stream.expire(now) || awaited {
-                    self.positions.lock().add(kept.stream.position_until(), channel);
+                if self.lives(&channel, kept, now) || awaited {
+                    let due = kept.stream.position_until().max(now + LOOKED_AT_AGAIN);
+                    self.positions.lock().add(due, channel);
                 } else {
                     entry.remove();
                 }
@@ -335,6 +367,3 @@ impl Engine for MemoryEngine {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

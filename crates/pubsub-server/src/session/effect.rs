@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pubsub_protocol::push::{Push, PushBody, Unsubscribe};
-use pubsub_protocol::reply::{Answer, ErrorReply};
+use pubsub_protocol::reply::{Answer, ErrorReply, SubscribeResult};
 use pubsub_protocol::{DisconnectCode, ErrorCode, Reply, UnsubscribeCode};
 
 use super::operation::Operation;
@@ -23,6 +23,14 @@ pub enum Effect {
     },
     /// Send something that was not asked for.
     Push(Reply),
+    /// Tell of a subscription that the server made: a push, and behind it what was recovered. It has to come whole, as an answer
+    /// does that a client has asked for.
+    Begun {
+        /// The channel.
+        channel: Arc<str>,
+        /// What to tell.
+        result: SubscribeResult,
+    },
     /// Send a ping of the protocol, or of WebSocket.
     Ping {
         /// By WebSocket's own ping frame.

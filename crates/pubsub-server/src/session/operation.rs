@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pubsub_protocol::reply::PresenceStatsResult;
 use pubsub_protocol::{ClientInfo, DisconnectCode, ErrorCode, Publication, StreamPosition};
 
-use crate::engine::PublishOptions;
+use crate::engine::{PublishOptions, Published};
 use crate::recovery::{Mode, Recovery};
 use crate::stream::{HistoryPage, HistoryQuery, Retention};
 
@@ -123,6 +123,8 @@ pub enum Completion {
         by: SubscribedBy,
         /// The channel.
         channel: Arc<str>,
+        /// Number of the subscription in its shard.
+        join: u64,
         /// What came of it.
         result: Result<Subscribed, ErrorCode>,
     },
@@ -131,7 +133,7 @@ pub enum Completion {
         /// The command's id.
         id: u32,
         /// What came of it.
-        result: Result<(), ErrorCode>,
+        result: Result<Published, ErrorCode>,
     },
     /// Of [`Operation::History`].
     History {

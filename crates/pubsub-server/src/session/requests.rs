@@ -13,7 +13,7 @@ use super::operation::Operation;
 use super::{Context, Session};
 use crate::channel::data::Source;
 use crate::channel::{Caller, ResolvedChannel};
-use crate::engine::PublishOptions;
+use crate::engine::{PublishOptions, Published};
 use crate::stream::{HistoryPage, HistoryQuery};
 
 impl Session {
@@ -54,8 +54,8 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn published(id: u32, result: Result<(), ErrorCode>, cx: &mut Context<'_>) {
-        answer(id, "publish", result.map(|()| Answer::Publish), cx);
+    pub(super) fn published(id: u32, result: Result<Published, ErrorCode>, cx: &mut Context<'_>) {
+        answer(id, "publish", result.map(|_| Answer::Publish), cx);
     }
 
     pub(super) fn history(&mut self, id: u32, request: HistoryRequest, cx: &mut Context<'_>) -> Result<(), Refusal> {

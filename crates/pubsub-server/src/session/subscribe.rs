@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pubsub_protocol::command::{SubRefreshRequest, SubscribeRequest};
 use pubsub_protocol::reply::{Answer, SubRefreshResult, SubscribeResult};
-use pubsub_protocol::{DisconnectCode, ErrorCode, Payload, Push, Reply, StreamPosition, UnsubscribeCode, push};
+use pubsub_protocol::{DisconnectCode, ErrorCode, Payload, StreamPosition, UnsubscribeCode};
 
 use super::connect::NO_OVERRIDES;
 use super::effect::{Close, Effect, Refusal};
@@ -168,10 +168,18 @@ impl Session {
     pub(super) fn subscribed(
         &mut self,
         by: SubscribedBy,
-        channel: &str,
+        channel: &Arc<str>,
+        join: u64,
         result: Result<Subscribed, ErrorCode>,
         cx: &mut Context<'_>,
     ) {
+        if self.subscriptions.get(channel).is_none_or(|subscription| subscription.join != join) {
+            // It has ended meanwhile; what has its name now is another.
+            if let SubscribedBy::Client { id } = by {
+                cx.effects.push_back(Effect::error(id, "subscribe", ErrorCode::Internal));
+            }
+            return;
+        }
         let begun = result.and_then(|subscribed| self.begun(channel, subscribed, cx).ok_or(ErrorCode::Internal));
         match (by, begun) {
             (SubscribedBy::Client { id }, Ok((result, activate))) => {
@@ -187,24 +195,12 @@ impl Session {
                 cx.effects.push_back(Effect::error(id, "subscribe", code));
             }
             (SubscribedBy::Server, Ok((result, activate))) => {
-                let body = push::PushBody::Subscribe(push::Subscribed {
-                    recoverable: result.recoverable,
-                    epoch: result.epoch,
-                    offset: result.offset,
-                    positioned: result.positioned,
-                    data: result.data,
-                });
-                cx.effects.push_back(Effect::Push(Reply::Push(Push { channel: channel.to_owned(), body })));
-                // A subscribe push has no room for what was recovered: it follows as if it were live.
-                for publication in result.publications {
-                    let body = push::PushBody::Publication(publication);
-                    cx.effects.push_back(Effect::Push(Reply::Push(Push { channel: channel.to_owned(), body })));
-                }
+                cx.effects.push_back(Effect::Begun { channel: channel.clone(), result });
                 cx.effects.push_back(activate);
             }
             (SubscribedBy::Server, Err(code)) => {
                 self.forget(channel, cx);
-                tracing::warn!(connection_id = %self.id, channel, %code, "server-side subscription failed");
+                tracing::warn!(connection_id = %self.id, %channel, %code, "server-side subscription failed");
             }
         }
     }

@@ -14,6 +14,7 @@ use super::control::Action;
 use super::operation::{Begun, Operation, Subscribed};
 use super::*;
 use crate::config::{Config, NamespaceOptions, RecoveryMode, Secret};
+use crate::engine::Published;
 use crate::recovery::Recovery;
 use crate::stream::HistoryPage;
 use crate::token::Signer;
@@ -25,6 +26,7 @@ const SECRET: &str = "a secret";
 #[derive(Debug, Clone, PartialEq)]
 enum Did {
     Reply(Value),
+    Begun(String),
     Ping,
     Run(&'static str),
     Activate(String),
@@ -107,6 +109,7 @@ impl Rig {
         match effect {
             Effect::Answer { id, outcome, .. } => Did::Reply(encoded(&Reply::Answer { id, outcome })),
             Effect::Push(reply) => Did::Reply(encoded(&reply)),
+            Effect::Begun { channel, .. } => Did::Begun(channel.to_string()),
             Effect::Ping { .. } => Did::Ping,
             Effect::Run(operation) => {
                 let name = match &operation {
@@ -149,9 +152,9 @@ impl Rig {
                 Completion::Connect { id, result: Ok(begun) }
             }
             Operation::Subscribe(by, subscribe) => {
-                Completion::Subscribe { by, channel: subscribe.channel, result: subscribed() }
+                Completion::Subscribe { by, channel: subscribe.channel, join: subscribe.join, result: subscribed() }
             }
-            Operation::Publish { id, .. } => Completion::Publish { id, result: Ok(()) },
+            Operation::Publish { id, .. } => Completion::Publish { id, result: Ok(Published::default()) },
             Operation::History { id, .. } => {
                 let page = HistoryPage { publications: vec![], top: StreamPosition::new(0, "e") };
                 Completion::History { id, result: Ok(page) }

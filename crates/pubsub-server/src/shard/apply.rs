@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use pubsub_protocol::push::PushBody;
-use pubsub_protocol::reply::{Answer, ErrorReply};
+use pubsub_protocol::push::{PushBody, Subscribed};
+use pubsub_protocol::reply::{Answer, ErrorReply, SubscribeResult};
 use pubsub_protocol::websocket::Opcode;
 use pubsub_protocol::{DisconnectCode, ErrorCode, Push, Reply, UnsubscribeCode};
 
@@ -38,6 +38,7 @@ impl<S: Socket> Shard<S> {
                     }
                     self.push(slot, connection, encode_reply(connection.format, &reply));
                 }
+                Effect::Begun { channel, result } => self.tell_begun(slot, connection, &channel, result),
                 Effect::Ping { native } if connection.stage == Stage::Open => {
                     connection.outbox.ping(if native {
                         encode_control(Opcode::Ping, &[])
@@ -55,11 +56,26 @@ impl<S: Socket> Shard<S> {
         }
     }
 
+    /// Tells of a subscription that the server made.
+    fn tell_begun(&mut self, slot: u32, connection: &mut Connection<S>, channel: &Arc<str>, result: SubscribeResult) {
+        if connection.stage != Stage::Open {
+            return;
+        }
+        self.cells().recovery(&result);
+        let SubscribeResult { recoverable, epoch, offset, positioned, data, publications, .. } = result;
+        let body = PushBody::Subscribe(Subscribed { recoverable, epoch, offset, positioned, data });
+        // A subscribe push has no room for what was recovered: it follows as if it were live.
+        for body in std::iter::once(body).chain(publications.into_iter().map(PushBody::Publication)) {
+            let reply = Reply::Push(Push { channel: channel.to_string(), body });
+            connection.outbox.answer(encode_reply(connection.format, &reply));
+        }
+        self.mark_dirty(slot, connection);
+    }
+
     /// Counts what came of a command.
     fn count(&self, connection_id: ClientId, method: &str, outcome: &Result<Answer, ErrorReply>) {
         let cells = self.cells();
         match outcome {
-            Ok(Answer::Publish) => cells.publications.increment(),
             Ok(Answer::Subscribe(result)) => cells.recovery(result),
             Ok(Answer::Connect(result)) => result.subs.values().for_each(|result| cells.recovery(result)),
             Ok(_) => {}

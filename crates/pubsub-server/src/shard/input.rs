@@ -356,7 +356,7 @@ impl<S: Socket> Shard<S> {
 }
 
 /// Whether a peer has to read its answers before it is heard again.
-fn answers_pile_up(outbox: &Outbox) -> bool {
+pub(super) fn answers_pile_up(outbox: &Outbox) -> bool {
     outbox.answer_bytes() > ANSWER_BYTES_MAX || outbox.answers() > ANSWERS_MAX
 }
 

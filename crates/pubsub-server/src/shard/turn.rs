@@ -12,16 +12,16 @@ use super::connection::{Connection, Purpose, Stage, Written};
 use super::control::{Census, Control, Target};
 use super::deadlines::Deadlines;
 use super::inbox::ShardMessage;
-use super::input::{FIRST_VISIT, LAST_VISIT, VISIT};
+use super::input::{FIRST_VISIT, LAST_VISIT, VISIT, answers_pile_up};
 use super::poller::Watch;
 use super::share::Share;
 use super::{Drain, Settings, Shard, TURN, TURN_LATE, at};
-use crate::hub::SPARSE;
 use crate::planted::{self, Bug};
 use crate::session::Session;
 use crate::session::control::Action;
 use crate::session::effect::{Close, Effect};
 use crate::session::id::ClientId;
+use crate::sparse::is_sparse;
 use crate::transport::socket::Socket;
 
 /// Messages taken from the inbox in one pass over the connections that wait to be written to.
@@ -365,7 +365,7 @@ impl<S: Socket> Shard<S> {
         self.cells().connections_closed.increment();
         tracing::debug!(connection_id = %connection.session.id(), "connection closed");
         let left = self.connections.len();
-        if left == 0 || (self.most >= STORM && left * SPARSE < self.most) {
+        if left == 0 || (self.most >= STORM && is_sparse(left, self.most)) {
             self.most = left;
             self.give_back();
         }
@@ -488,7 +488,7 @@ impl<S: Socket> Shard<S> {
         if connection.blocked_ms > 0 && now >= connection.blocked_ms + self.settings.write_timeout_ms {
             connection.session.close(DisconnectCode::WriteError.into(), &mut self.desk.context());
         } else {
-            let deaf = self.is_kept_waiting(connection);
+            let deaf = self.is_kept_waiting(connection) || answers_pile_up(&connection.outbox);
             connection.session.tick(deaf, &mut self.desk.context());
         }
         Fate::Keep

@@ -12,8 +12,9 @@ use std::task::{Context, Poll, Waker};
 use super::connection::Connection;
 use super::share::Share;
 use super::{Shard, TURN};
+use crate::engine::Published;
 use crate::node::Work;
-use crate::session::operation::Operation;
+use crate::session::operation::{Completion, Operation};
 use crate::session::subscriptions::Subscription;
 use crate::transport::socket::Socket;
 
@@ -41,9 +42,16 @@ impl<S: Socket> Shard<S> {
             Some(_) => Poll::Pending,
         };
         match first {
-            Poll::Ready(completion) => connection.session.complete(completion, &mut self.desk.context()),
+            Poll::Ready(completion) => self.complete(connection, completion),
             Poll::Pending => self.wait_for(slot, connection, Waiting::Operation(work)),
         }
+    }
+
+    fn complete(&mut self, connection: &mut Connection<S>, completion: Completion) {
+        if let Completion::Publish { result: Ok(Published { suppressed: false, .. }), .. } = &completion {
+            self.cells().publications.increment();
+        }
+        connection.session.complete(completion, &mut self.desk.context());
     }
 
     /// A subscription is over: others are told of it.
@@ -95,7 +103,7 @@ impl<S: Socket> Shard<S> {
             match first {
                 Waiting::Operation(operation) => match operation.as_mut().poll(&mut cx) {
                     Poll::Pending => break,
-                    Poll::Ready(completion) => connection.session.complete(completion, &mut self.desk.context()),
+                    Poll::Ready(completion) => self.complete(connection, completion),
                 },
                 Waiting::Departure(departure) => match departure.as_mut().poll(&mut cx) {
                     Poll::Pending => break,

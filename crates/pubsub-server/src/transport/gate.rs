@@ -80,14 +80,15 @@ impl Gate {
             return Err(Refused::Limit);
         }
         let slot = Slot(self.clone());
-        if self.rate_per_s > 0 && !self.rate.lock().take(self.rate_per_s, self.rate_per_s, now_ms) {
-            return Err(Refused::Rate);
-        }
+        // First: an address that comes too often takes nothing of what all have together.
         if let (Some(address), rate @ 1..) = (address, self.rate_per_address_per_s) {
             let mut addresses = self.addresses.lock();
             if !addresses.entry(network(address)).or_default().take(rate, rate, now_ms) {
                 return Err(Refused::AddressRate);
             }
+        }
+        if self.rate_per_s > 0 && !self.rate.lock().take(self.rate_per_s, self.rate_per_s, now_ms) {
+            return Err(Refused::Rate);
         }
         Ok(slot)
     }
@@ -149,6 +150,15 @@ mod tests {
         drop(first);
         let _third = gate.enter(None, 0).unwrap();
         assert_eq!(gate.connections(), 2);
+    }
+
+    #[test]
+    fn an_address_beyond_its_rate_takes_nothing_of_everybodys() {
+        let gate = Gate::new(0, 10, 2);
+        let (one, other) = (Some(IpAddr::from([127, 0, 0, 1])), Some(IpAddr::from([127, 0, 0, 2])));
+        let let_in = (0..100).filter(|_| gate.enter(one, 0).is_ok()).count();
+        assert_eq!(let_in, 2);
+        assert!(gate.enter(other, 0).is_ok());
     }
 
     #[test]

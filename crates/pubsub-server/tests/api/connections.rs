@@ -68,6 +68,29 @@ async fn a_subscription_by_the_server_can_begin_in_the_past() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_subscription_by_the_server_recovers_may_be_more_than_may_wait() {
+    let mut config = config();
+    config.client.queue_max_size = 10_000;
+    let rig = Rig::new(config);
+    let data = "x".repeat(4_000);
+    let epoch = rig.call("publish", json!({ "channel": "news", "data": data })).await["epoch"].take();
+    for _ in 2..=9 {
+        rig.call("publish", json!({ "channel": "news", "data": data })).await;
+    }
+    let mut client = rig.connected("anna").await;
+    let since = json!({ "offset": 0, "epoch": epoch });
+    rig.call("subscribe", json!({ "user": "anna", "channel": "news", "recover_since": since })).await;
+    assert_eq!(client.push().await["subscribe"]["epoch"], epoch);
+    for offset in 1..=9 {
+        assert_eq!(client.push().await["pub"]["offset"], offset);
+    }
+    client.is_at_rest().await;
+    let stats = rig.server.service().metrics().snapshot();
+    assert_eq!((stats.recoveries_asked, stats.recoveries_succeeded, stats.recovered_publications), (1, 1, 9));
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_subscription_by_the_server_may_differ_from_its_channel() {
     let rig = Rig::open();
     let mut anna = rig.connected("anna").await;

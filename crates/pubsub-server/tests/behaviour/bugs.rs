@@ -215,3 +215,25 @@ async fn a_panic_outside_of_every_connection_is_told_and_what_is_left_can_be_dra
     });
     assert_eq!((drained.connections, drained.left), (1, 0));
 }
+
+/// A connection that waits for the engine is subscribed by the server API, and ends before its turn has come.
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_never_got_its_turn_takes_nobody_elses() {
+    let rig = Rig::start(quiet());
+    let (mut witness, _) = rig.subscribed("news").await;
+    let (mut peer, connected) = rig.connected_with(json!({})).await;
+    let client = connected["client"].as_str().unwrap().to_owned();
+    peer.say(&[json!({"id": 2, "presence": {"channel": "hanging"}})]).await;
+    let service = rig.server.service();
+    let params = json!({"user": "", "client": client, "channel": "news"});
+    service.subscribe(serde_json::from_value(params).unwrap()).await.unwrap();
+    service.disconnect(serde_json::from_value(json!({"user": "", "client": client})).unwrap()).await.unwrap();
+    peer.closed().await;
+    drop(peer);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    rig.publish("news", json!(1)).await;
+    let push = tokio::time::timeout(Duration::from_secs(1), witness.reply()).await.expect("it comes at once");
+    assert_eq!(push["push"]["pub"]["data"], 1);
+    drop(witness);
+    rig.at_rest().await;
+}

@@ -52,3 +52,19 @@ async fn at_rest_the_counts_are_exact() {
     assert_eq!(stats.commands["publish"].count(), 6);
     assert_eq!(stats.commands["connect"].count(), 3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_sent_twice_and_published_once_counts_once() {
+    let rig = Rig::start(quiet());
+    let (mut client, _) = rig.subscribed("news").await;
+    for id in [3, 4] {
+        client.say(&[json!({"id": id, "publish": {"channel": "news", "data": 1, "idempotency_key": "k"}})]).await;
+    }
+    for _ in 0..3 {
+        client.reply().await;
+    }
+    drop(client);
+    rig.at_rest().await;
+    let stats = rig.stats();
+    assert_eq!((stats.publications_by_clients, stats.deliveries, stats.commands["publish"].count()), (1, 1, 2));
+}

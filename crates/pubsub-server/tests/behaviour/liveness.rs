@@ -176,3 +176,28 @@ async fn a_subscription_ends_with_its_token_unless_refreshed() {
     rig.at_rest().await;
     assert_eq!(rig.stats().unsubscribes, [(2501, 2)].into());
 }
+
+/// Its answers come in slowly and without a pause, its pong lies behind commands that are not read before they are out, and nothing
+/// of that is its fault.
+#[tokio::test(start_paused = true)]
+async fn a_slow_link_full_of_answers_is_no_silence() {
+    let mut config = quiet();
+    config.client.ping_interval = Duration::from_secs(25);
+    config.client.pong_timeout = Duration::from_secs(8);
+    config.channel.without_namespace.history_size = 100;
+    let rig = Rig::start(config);
+    for _ in 0..100 {
+        rig.publish("news", json!("x".repeat(4_000))).await;
+    }
+    let mut peer = rig.connected().await;
+    let history = |id: u32| json!({"id": id, "history": {"channel": "news", "limit": -1}});
+    // Four answers of 400 KB, and then what says that it is there.
+    peer.say(&[history(2), history(3), history(4), history(5)]).await;
+    peer.text("{}").await;
+    let mut some = [0; 8 << 10];
+    for _ in 0..120 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        peer.stream.read_exact(&mut some).await.unwrap();
+    }
+    assert!(rig.stats().disconnects.is_empty(), "{:?}", rig.stats().disconnects);
+}

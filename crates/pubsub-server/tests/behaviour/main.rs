@@ -13,6 +13,7 @@ mod liveness;
 mod pipelining;
 mod positions;
 mod races;
+mod retention;
 mod rig;
 mod slow_readers;
 mod users;

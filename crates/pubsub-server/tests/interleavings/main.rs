@@ -26,6 +26,7 @@ mod server {
     pub(crate) mod outbox;
     pub(crate) mod planted;
     pub(crate) mod recovery;
+    pub(crate) mod sparse;
     pub(crate) mod stream;
     pub(crate) mod users;
 
@@ -69,7 +70,7 @@ mod server {
     }
 }
 
-use server::{clock, engine, hub, node, outbox, planted, recovery, session, shard, stream, transport, users};
+use server::{clock, engine, hub, node, outbox, planted, recovery, session, shard, sparse, stream, transport, users};
 
 /// For three threads and more: every schedule in which at most twice a thread is interrupted where nothing makes it wait.
 /// Unbounded these take hours; mistakes of this kind show with one or two.

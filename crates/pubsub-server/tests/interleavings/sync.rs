@@ -129,10 +129,6 @@ impl<'a, K: Ord, V> Occupied<'a, K, V> {
         &mut self.0
     }
 
-    pub(crate) fn insert(&mut self, value: V) -> V {
-        std::mem::replace(&mut self.0, value)
-    }
-
     pub(crate) fn remove(mut self) -> V {
         self.0.map.remove(&self.0.key).expect("it is occupied")
     }
@@ -152,6 +148,11 @@ impl<'a, K: Ord + Clone, V> Vacant<'a, K, V> {
 impl<K: Ord, V> Ref<'_, K, V> {
     pub(crate) fn key(&self) -> &K {
         &self.key
+    }
+
+    pub(crate) fn pair_mut(&mut self) -> (&K, &mut V) {
+        let Self { map, key } = self;
+        (key, map.get_mut(key).expect("nobody else has the lock"))
     }
 
     pub(crate) fn value(&self) -> &V {

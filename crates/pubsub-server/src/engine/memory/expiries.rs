@@ -27,7 +27,6 @@ impl Expiries {
         self.due.entry(self.second(due)).or_default().push(channel);
     }
 
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.due.values().map(Vec::len).sum()
     }
