@@ -64,6 +64,12 @@ impl Node {
                     }
                     Completion::Subscribe { by, channel, join, result }
                 }
+                Operation::Introduce { channel, info } => {
+                    if let Err(error) = node.engine.add_presence(&channel, info).await {
+                        failed(&channel, &error);
+                    }
+                    Completion::Introduce
+                }
                 Operation::Publish { id, channel, publication, options } => {
                     let result = node.publish(&channel, publication, options).await;
                     Completion::Publish { id, result }

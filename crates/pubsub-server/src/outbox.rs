@@ -55,6 +55,8 @@ pub enum Kind {
     Answer,
     /// It did not.
     Push,
+    /// It is to say that it is there.
+    Ping,
 }
 
 /// The frames of one connection that were not written yet.
@@ -68,6 +70,7 @@ pub struct Outbox {
     /// Bytes of the first frame that are written already.
     written: usize,
     answers: u32,
+    pings: u32,
     answer_bytes: usize,
     push_bytes: usize,
 }
@@ -124,8 +127,14 @@ impl Outbox {
     /// Adds a ping. It has room always: there is one per period, and whether its peer is too slow is for pushes to say. A large
     /// frame on its way would otherwise cost everybody the connection whose ping comes meanwhile.
     pub fn ping(&mut self, frame: Frame) {
+        self.pings += 1;
         self.push_bytes += frame.size();
-        self.put(frame, Kind::Push);
+        self.put(frame, Kind::Ping);
+    }
+
+    /// Whether a ping has yet to leave.
+    pub fn has_ping(&self) -> bool {
+        self.pings > 0
     }
 
     fn put(&mut self, frame: Frame, kind: Kind) {
@@ -212,6 +221,10 @@ impl Outbox {
                 self.answer_bytes -= size;
             }
             Kind::Push => self.push_bytes -= size,
+            Kind::Ping => {
+                self.pings -= 1;
+                self.push_bytes -= size;
+            }
         }
     }
 }

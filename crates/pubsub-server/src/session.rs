@@ -46,6 +46,8 @@ pub struct Session {
     native_ping: bool,
     /// Pings that are not answered yet. More than one where answers wait to be read: then each of them is welcome.
     pongs_due: u8,
+    /// How long after it was due the latest ping has left. [`liveness::NOT_LEFT`]: it waits behind what the peer has yet to read.
+    ping_left_after_ms: u32,
     /// When the phase wants attention: the latest moment to connect, or the next ping.
     due_ms: u64,
     /// `None` for the many who are nobody in particular.
@@ -113,6 +115,7 @@ impl Session {
             phase: Phase::New,
             native_ping: opening.native_ping,
             pongs_due: 0,
+            ping_left_after_ms: 0,
             due_ms: liveness::stale_ms(rules, now),
             identity,
             subscriptions: Subscriptions::default(),
@@ -210,6 +213,7 @@ impl Session {
         match completion {
             Completion::Connect { id, result } => self.connected(id, result, cx),
             Completion::Subscribe { by, channel, join, result } => self.subscribed(by, &channel, join, result, cx),
+            Completion::Introduce => {}
             Completion::Publish { id, result } => Self::published(id, result, cx),
             Completion::History { id, result } => Self::history_read(id, result, cx),
             Completion::Presence { id, result } => Self::presence_read(id, result, cx),

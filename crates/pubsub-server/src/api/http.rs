@@ -23,7 +23,7 @@ use serde_json::value::RawValue;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::call::{CallError, Method};
-use super::key::Guard;
+use super::key::{Denied, Guard};
 use super::{ApiError, Service};
 use crate::config::ErrorMode;
 
@@ -65,6 +65,8 @@ fn guarded(routes: Router<Arc<Service>>, service: &Arc<Service>) -> Router {
 enum Refusal {
     #[error("the API key is missing or wrong: send it as the header X-API-Key")]
     Unauthorized,
+    #[error("web pages may not call the API without a key: set http_api.key, and keep it with your backend")]
+    Page,
     #[error("calls are made by POST")]
     NotPost,
     #[error("there is no method of this name")]
@@ -83,6 +85,7 @@ impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Page => StatusCode::FORBIDDEN,
             Self::NotPost => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoMethod => StatusCode::NOT_FOUND,
             Self::Malformed(_) | Self::Broken(_) => StatusCode::BAD_REQUEST,
@@ -131,10 +134,10 @@ async fn count(
 }
 
 async fn admit(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    if guard.admits(request.uri(), request.headers()) {
-        next.run(request).await
-    } else {
-        Refusal::Unauthorized.into_response()
+    match guard.admits(request.uri(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(Denied::Key) => Refusal::Unauthorized.into_response(),
+        Err(Denied::Page) => Refusal::Page.into_response(),
     }
 }
 

@@ -3,7 +3,7 @@
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Digest, SHA256, digest};
 use axum::extract::Query;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, ORIGIN};
 use http::{HeaderMap, Uri};
 use serde::Deserialize;
 
@@ -14,13 +14,22 @@ const API_KEY: &str = "x-api-key";
 
 /// Looks at the key that a request shows.
 pub(super) enum Guard {
-    /// Everyone is let in.
+    /// Everyone is let in but web pages: a browser sends what any page tells it to, from behind every firewall, and says so.
     Open,
     /// No key exists, so that nobody can show it.
     Shut,
     /// Whoever has the key with this digest is let in. Digests are compared, since comparing the keys themselves would
     /// tell how long ours is.
     Key(Digest),
+}
+
+/// Why somebody is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Denied {
+    /// No key was shown, or a wrong one.
+    Key,
+    /// A web page asks, and there is no key.
+    Page,
 }
 
 #[derive(Deserialize)]
@@ -37,13 +46,16 @@ impl Guard {
         }
     }
 
-    pub(super) fn admits(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+    pub(super) fn admits(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Denied> {
         match self {
-            Self::Open => true,
-            Self::Shut => false,
-            Self::Key(key) => shown(uri, headers).is_some_and(|shown| {
-                verify_slices_are_equal(digest(&SHA256, shown.as_bytes()).as_ref(), key.as_ref()).is_ok()
-            }),
+            Self::Open if headers.contains_key(ORIGIN) => Err(Denied::Page),
+            Self::Open => Ok(()),
+            Self::Shut => Err(Denied::Key),
+            Self::Key(key) => {
+                let shown = shown(uri, headers).ok_or(Denied::Key)?;
+                let same = verify_slices_are_equal(digest(&SHA256, shown.as_bytes()).as_ref(), key.as_ref());
+                same.map_err(|_| Denied::Key)
+            }
         }
     }
 }

@@ -209,7 +209,7 @@ impl Session {
         let expires_ms = claims.expire_at.map_or(0, |at| cx.rules.closes_at(at, cx.now));
         let identity = self.identity.get_or_insert_default();
         identity.expires_ms = expires_ms;
-        identity.info = claims.info;
+        self.set_info(claims.info, cx);
         let ttl = self.ttl(cx);
         let result = RefreshResult {
             client: self.id.to_string(),

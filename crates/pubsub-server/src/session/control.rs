@@ -106,7 +106,7 @@ impl Session {
         let identity = self.identity.get_or_insert_default();
         identity.expires_ms = expire_at.map_or(0, |at| cx.rules.closes_at(at, cx.now));
         if info.is_some() {
-            identity.info = info;
+            self.set_info(info, cx);
         }
         let ttl = self.ttl(cx);
         let body = PushBody::Refresh(Refreshed { expires: ttl.is_some(), ttl: ttl.unwrap_or(0) });

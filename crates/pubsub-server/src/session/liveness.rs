@@ -16,13 +16,18 @@ pub(super) fn stale_ms(rules: &Rules, now: Now) -> u64 {
     }
 }
 
+/// Of a ping that has yet to leave.
+const NOT_LEFT: u32 = u32::MAX;
+
 impl Session {
     /// When [`Session::tick`] has something to do, in [`crate::clock::Now::ms`]; `None`: never.
     pub fn deadline(&self, pong_timeout_ms: u64, ping_interval_ms: u64) -> Option<u64> {
         let phase = match self.phase {
             Phase::New | Phase::Connecting | Phase::Refused => self.due_ms,
             Phase::Connected if self.pongs_due > 0 && pong_timeout_ms > 0 => {
-                self.due_ms.min(self.last_ping(ping_interval_ms).saturating_add(pong_timeout_ms))
+                // One that has not left yet is looked at from then on: nobody tells when it leaves.
+                let after = if self.ping_left_after_ms == NOT_LEFT { 0 } else { self.ping_left_after_ms };
+                self.due_ms.min(self.last_ping(ping_interval_ms) + u64::from(after) + pong_timeout_ms)
             }
             Phase::Connected => self.due_ms,
             Phase::Closed => return None,
@@ -44,6 +49,20 @@ impl Session {
         self.due_ms.saturating_sub(ping_interval_ms)
     }
 
+    /// By when the latest ping has to be answered: who has not been given it yet has all the time.
+    fn pong_due(&self, ping_interval_ms: u64, pong_timeout_ms: u64) -> u64 {
+        match self.ping_left_after_ms {
+            NOT_LEFT => u64::MAX,
+            after => self.last_ping(ping_interval_ms) + u64::from(after) + pong_timeout_ms,
+        }
+    }
+
+    /// All pings are with the network now.
+    pub fn ping_left(&mut self, now_ms: u64, ping_interval_ms: u64) {
+        let after = now_ms.saturating_sub(self.last_ping(ping_interval_ms));
+        self.ping_left_after_ms = u32::try_from(after).unwrap_or(NOT_LEFT - 1);
+    }
+
     /// Does what the time demands. `deaf`: what the peer says is not read at the moment, for our own sake, so that
     /// its silence proves nothing.
     pub fn tick(&mut self, deaf: bool, cx: &mut Context<'_>) {
@@ -57,7 +76,7 @@ impl Session {
                 }
             }
             Phase::Connected => {
-                let pong_due = self.last_ping(ping_interval).saturating_add(millis(client.pong_timeout));
+                let pong_due = self.pong_due(ping_interval, millis(client.pong_timeout));
                 let deaf = deaf || planted::is(Bug::HalfOpenKept);
                 if self.pongs_due > 0 && !deaf && !client.pong_timeout.is_zero() && cx.now.ms >= pong_due {
                     if planted::is(Bug::PresenceKeptOnNoPong) {
@@ -68,6 +87,7 @@ impl Session {
                 if cx.now.ms >= self.due_ms {
                     cx.effects.push_back(Effect::Ping { native: self.native_ping });
                     self.pongs_due = self.pongs_due.saturating_add(1);
+                    self.ping_left_after_ms = NOT_LEFT;
                     // Counted from now: after a standstill no pings are made up for.
                     self.due_ms = cx.now.ms + ping_interval;
                 }

@@ -26,6 +26,13 @@ pub enum Operation {
     },
     /// Begins a subscription.
     Subscribe(SubscribedBy, Subscribe),
+    /// Enters somebody who is present in a channel there anew, with what is known of them now.
+    Introduce {
+        /// The channel.
+        channel: Arc<str>,
+        /// Who.
+        info: Arc<ClientInfo>,
+    },
     /// Publishes.
     Publish {
         /// The command's id.
@@ -128,6 +135,8 @@ pub enum Completion {
         /// What came of it.
         result: Result<Subscribed, ErrorCode>,
     },
+    /// Of [`Operation::Introduce`]. Nobody waits for it.
+    Introduce,
     /// Of [`Operation::Publish`].
     Publish {
         /// The command's id.

@@ -297,6 +297,7 @@ impl Session {
             return Err(ErrorCode::Expired.into());
         }
         let extra = subscription.extra.get_or_insert_default();
+        let is_other = extra.chan_info != claims.info;
         extra.chan_info = claims.info;
         extra.expires_ms = claims.expire_at.map_or(0, |at| cx.rules.subscription_closes_at(at, cx.now));
         let result = SubRefreshResult {
@@ -304,7 +305,28 @@ impl Session {
             ttl: claims.expire_at.map_or(0, |at| seconds_until(cx.now.ms_at(at), cx.now)),
         };
         cx.effects.push_back(Effect::answer(id, "sub_refresh", Answer::SubRefresh(result)));
+        if is_other {
+            self.introduce_anew(|subscription| *subscription.channel == *channel, cx);
+        }
         Ok(())
+    }
+
+    /// From now on this is what others see of the connection.
+    pub(super) fn set_info(&mut self, info: Option<Payload>, cx: &mut Context<'_>) {
+        let identity = self.identity.get_or_insert_default();
+        if identity.info != info {
+            identity.info = info;
+            self.introduce_anew(|_| true, cx);
+        }
+    }
+
+    /// Has presence tell what is known now, in those of its channels.
+    fn introduce_anew(&self, those: impl Fn(&Subscription) -> bool, cx: &mut Context<'_>) {
+        let present = |subscription: &&Subscription| subscription.traits.present && subscription.stage == Stage::Subscribed;
+        for subscription in self.subscriptions.iter().filter(present).filter(|subscription| those(subscription)) {
+            let (channel, info) = (subscription.channel.clone(), Arc::new(self.info_in(subscription)));
+            cx.effects.push_back(Effect::Run(Operation::Introduce { channel, info }));
+        }
     }
 
     /// The server ends a subscription, for a reason that a code names. The client is told and may come back.

@@ -110,7 +110,10 @@ impl Rig {
             Effect::Answer { id, outcome, .. } => Did::Reply(encoded(&Reply::Answer { id, outcome })),
             Effect::Push(reply) => Did::Reply(encoded(&reply)),
             Effect::Begun { channel, .. } => Did::Begun(channel.to_string()),
-            Effect::Ping { .. } => Did::Ping,
+            Effect::Ping { .. } => {
+                self.session.ping_left(self.now.ms, crate::clock::millis(self.rules.client.ping_interval));
+                Did::Ping
+            }
             Effect::Run(operation) => {
                 let name = match &operation {
                     Operation::Connect { subscriptions, .. } => {
@@ -121,6 +124,7 @@ impl Rig {
                         self.begun += 1;
                         "subscribe"
                     }
+                    Operation::Introduce { .. } => "introduce",
                     Operation::Publish { .. } => "publish",
                     Operation::History { .. } => "history",
                     Operation::Presence { .. } => "presence",
@@ -154,6 +158,7 @@ impl Rig {
             Operation::Subscribe(by, subscribe) => {
                 Completion::Subscribe { by, channel: subscribe.channel, join: subscribe.join, result: subscribed() }
             }
+            Operation::Introduce { .. } => Completion::Introduce,
             Operation::Publish { id, .. } => Completion::Publish { id, result: Ok(Published::default()) },
             Operation::History { id, .. } => {
                 let page = HistoryPage { publications: vec![], top: StreamPosition::new(0, "e") };

@@ -136,9 +136,10 @@ impl<S: Socket> Connection<S> {
 
     /// Writes what waits until the socket takes no more.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>, now_ms: u64) -> Written {
-        let before = self.outbox.bytes();
+        let (before, had_ping) = (self.outbox.bytes(), self.outbox.has_ping());
         let flushed = self.poll_flush(cx, now_ms);
-        Written { flushed, bytes: (before - self.outbox.bytes()) as u64 }
+        let pinged = had_ping && !self.outbox.has_ping();
+        Written { flushed, bytes: (before - self.outbox.bytes()) as u64, pinged }
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>, now_ms: u64) -> Poll<std::io::Result<()>> {
@@ -194,4 +195,6 @@ pub(super) struct Written {
     pub(super) flushed: Poll<std::io::Result<()>>,
     /// Bytes of frames that are out whole or in part.
     pub(super) bytes: u64,
+    /// A ping was among them, and none waits any more.
+    pub(super) pinged: bool,
 }

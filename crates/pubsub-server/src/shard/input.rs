@@ -298,6 +298,9 @@ impl<S: Socket> Shard<S> {
         let waker = connection.socket_waker(&self.ready, slot);
         let written = connection.flush(&mut Context::from_waker(&waker), self.desk.now.ms);
         self.cells().bytes_sent.add(written.bytes);
+        if written.pinged {
+            connection.session.ping_left(self.desk.now.ms, self.settings.ping_interval_ms);
+        }
         if answers_piled && !answers_pile_up(&connection.outbox) {
             self.defer(slot, connection);
         }

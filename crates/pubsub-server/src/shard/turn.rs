@@ -306,7 +306,10 @@ impl<S: Socket> Shard<S> {
             *writing = Some(slot);
             let waker = connection.socket_waker(&self.ready, slot);
             let mut cx = Context::from_waker(&waker);
-            let Written { flushed, bytes } = connection.flush(&mut cx, self.desk.now.ms);
+            let Written { flushed, bytes, pinged } = connection.flush(&mut cx, self.desk.now.ms);
+            if pinged {
+                connection.session.ping_left(self.desk.now.ms, self.settings.ping_interval_ms);
+            }
             self.cells().bytes_sent.add(bytes);
             if !matches!(flushed, Poll::Ready(Ok(()))) {
                 self.with(slot, |shard, connection| shard.after_write(slot, connection, flushed));

@@ -357,3 +357,22 @@ async fn requests_are_counted_by_method_and_status() {
     assert_eq!(counted, expected.into());
     rig.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn without_a_key_no_web_page_gets_through() {
+    let from_page = |key: Option<&str>| {
+        let mut request = post("/api/publish", PUBLISH);
+        request.headers_mut().insert("origin", "http://localhost:3000".parse().unwrap());
+        if let Some(key) = key {
+            request.headers_mut().insert("x-api-key", key.parse().unwrap());
+        }
+        request
+    };
+    let open = Rig::open();
+    let answer = open.request(from_page(None)).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN, "{}", answer.text);
+    assert!(answer.text.contains("http_api.key"), "{}", answer.text);
+    assert_eq!(open.request(post("/api/publish", PUBLISH)).await.status, StatusCode::OK);
+    let keyed = Rig::new(with_key("s3cret"));
+    assert_eq!(keyed.request(from_page(Some("s3cret"))).await.status, StatusCode::OK);
+}

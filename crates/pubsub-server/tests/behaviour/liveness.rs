@@ -201,3 +201,30 @@ async fn a_slow_link_full_of_answers_is_no_silence() {
     }
     assert!(rig.stats().disconnects.is_empty(), "{:?}", rig.stats().disconnects);
 }
+
+/// A ping waits behind an answer that is long on its way. The time for its pong begins when it has left.
+#[tokio::test(start_paused = true)]
+async fn a_ping_that_waits_behind_a_large_answer_can_not_be_answered_yet() {
+    let mut config = quiet();
+    config.client.ping_interval = Duration::from_secs(25);
+    config.client.pong_timeout = Duration::from_secs(8);
+    config.channel.without_namespace.history_size = 100;
+    let rig = Rig::start(config);
+    for _ in 0..100 {
+        rig.publish("news", json!("x".repeat(4_000))).await;
+    }
+    let mut peer = rig.connected().await;
+    peer.say(&[json!({"id": 2, "history": {"channel": "news", "limit": -1}})]).await;
+    let mut some = [0; 8 << 10];
+    for _ in 0..48 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        peer.stream.read_exact(&mut some).await.unwrap();
+    }
+    assert!(rig.stats().disconnects.is_empty(), "{:?}", rig.stats().disconnects);
+    // Now it has all of it, and says nothing.
+    let mut rest = Vec::new();
+    let begun = Instant::now();
+    let _ = peer.stream.read_to_end(&mut rest).await;
+    assert_eq!(rig.stats().disconnects[&3012], 1);
+    assert!(begun.elapsed() < Duration::from_secs(16), "{:?}", begun.elapsed());
+}
