@@ -63,7 +63,7 @@ impl Reader {
                 Reply::Answer { outcome: Ok(Answer::Subscribe(result)), .. } => {
                     answered = true;
                     let place =
-                        result.positioned.then(|| Place { epoch: ledger.epoch(&result.epoch), offset: result.offset });
+                        result.positioned.then(|| Place { epoch: (&*result.epoch).into(), offset: result.offset });
                     let (recovered, was_recovering) = (result.recovered, result.was_recovering);
                     let (batch, batch_follows) = (Vec::new(), false);
                     ledger.record(Event::Reply {
@@ -81,7 +81,7 @@ impl Reader {
                     let PushBody::Publication(publication) = &push.body else { continue };
                     let content = Header::verify(SEED, publication.data.as_bytes()).map(|header| header.id);
                     let channel = push.channel.trim_start_matches("mutant").parse().unwrap();
-                    let epoch = (!publication.epoch.is_empty()).then(|| ledger.epoch(&publication.epoch));
+                    let epoch = (!publication.epoch.is_empty()).then(|| (&*publication.epoch).into());
                     let offset = publication.offset;
                     ledger.record(Event::Push { at, sub, generation, channel, epoch, offset, content });
                 }
@@ -121,8 +121,7 @@ async fn publish(address: &str, number: u32, n: u64, ledger: &mut Ledger) {
     )
     .await;
     let result = result.unwrap();
-    let place =
-        Place { epoch: ledger.epoch(result["epoch"].as_str().unwrap()), offset: result["offset"].as_u64().unwrap() };
+    let place = Place { epoch: result["epoch"].as_str().unwrap().into(), offset: result["offset"].as_u64().unwrap() };
     ledger.record(Event::Done { at: Duration::ZERO, id, outcome: Outcome::Ok(Some(place)) });
 }
 

@@ -180,7 +180,7 @@ impl MemoryEngine {
             }
             Entry::Vacant(entry) => {
                 let stream = self.new_stream(retention, now);
-                self.positions.lock().add(stream.position_until(), channel.clone());
+                self.positions.lock().add(stream.position_until(), channel);
                 entry.insert(Kept { stream, awaited: false })
             }
         };

@@ -322,7 +322,8 @@ impl Session {
 
     /// Has presence tell what is known now, in those of its channels.
     fn introduce_anew(&self, those: impl Fn(&Subscription) -> bool, cx: &mut Context<'_>) {
-        let present = |subscription: &&Subscription| subscription.traits.present && subscription.stage == Stage::Subscribed;
+        let present =
+            |subscription: &&Subscription| subscription.traits.present && subscription.stage == Stage::Subscribed;
         for subscription in self.subscriptions.iter().filter(present).filter(|subscription| those(subscription)) {
             let (channel, info) = (subscription.channel.clone(), Arc::new(self.info_in(subscription)));
             cx.effects.push_back(Effect::Run(Operation::Introduce { channel, info }));

@@ -290,7 +290,10 @@ async fn a_refresh_says_when_the_connection_expires() {
     anna.push().await;
     let presence = rig.call("presence", json!({ "channel": "news" })).await;
     assert_eq!(presence["presence"][&anna.id]["conn_info"], json!({ "name": "Ann" }));
-    assert_eq!(rig.call("presence_stats", json!({ "channel": "news" })).await, json!({ "num_clients": 1, "num_users": 1 }));
+    assert_eq!(
+        rig.call("presence_stats", json!({ "channel": "news" })).await,
+        json!({ "num_clients": 1, "num_users": 1 })
+    );
 
     rig.call("refresh", json!({ "user": "ben", "expire_at": START + 60 })).await;
     ben.push().await;
