@@ -27,7 +27,7 @@ impl Session {
             Phase::Connected if self.pongs_due > 0 && pong_timeout_ms > 0 => {
                 // One that has not left yet is looked at from then on: nobody tells when it leaves.
                 let after = if self.ping_left_after_ms == NOT_LEFT { 0 } else { self.ping_left_after_ms };
-                self.due_ms.min(self.last_ping(ping_interval_ms) + u64::from(after) + pong_timeout_ms)
+                self.due_ms.min(self.last_ping(ping_interval_ms).saturating_add(u64::from(after) + pong_timeout_ms))
             }
             Phase::Connected => self.due_ms,
             Phase::Closed => return None,
@@ -53,7 +53,7 @@ impl Session {
     fn pong_due(&self, ping_interval_ms: u64, pong_timeout_ms: u64) -> u64 {
         match self.ping_left_after_ms {
             NOT_LEFT => u64::MAX,
-            after => self.last_ping(ping_interval_ms) + u64::from(after) + pong_timeout_ms,
+            after => self.last_ping(ping_interval_ms).saturating_add(u64::from(after) + pong_timeout_ms),
         }
     }
 
