@@ -228,7 +228,7 @@ mod tests {
         slow.thresholds.push(Threshold::at_most("all back", 5.0, "s", "plan").measured(7.5));
         slow.thresholds.push(Threshold::at_most("p99", 1.0, "s", "plan").goal().measured(2.0));
         let text = text(&[slow]);
-        assert!(text.contains("1 broken ([b](#b): all back: 7.50 s, ≤ 5.00 s), 0"), "{text}");
+        assert!(text.contains("1 broken ([b](#b): all back: 7.50 s, ≤ 5 s), 0"), "{text}");
         assert!(text.contains(", 1 goal missed |"), "{text}");
     }
 
