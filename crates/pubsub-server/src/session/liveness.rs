@@ -17,7 +17,7 @@ pub(super) fn stale_ms(rules: &Rules, now: Now) -> u64 {
 }
 
 /// Of a ping that has yet to leave.
-const NOT_LEFT: u32 = u32::MAX;
+pub(super) const NOT_LEFT: u32 = u32::MAX;
 
 impl Session {
     /// When [`Session::tick`] has something to do, in [`crate::clock::Now::ms`]; `None`: never.
