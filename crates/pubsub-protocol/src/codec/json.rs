@@ -23,6 +23,7 @@ use crate::reply::{
 
 mod familiar;
 pub(super) mod reader;
+mod scan;
 #[cfg(test)]
 mod tests;
 
@@ -121,7 +122,7 @@ pub(super) fn encode_command(command: &Command, message: &mut Vec<u8>) -> Result
         Request::Connect(body) => object.serialized("connect", body),
         Request::Subscribe(body) => object.serialized("subscribe", body),
         Request::Unsubscribe(body) => object.serialized("unsubscribe", body),
-        Request::Publish(body) => object.serialized("publish", body),
+        Request::Publish(body) => encode_publish(body, &mut object),
         Request::Presence(body) => object.serialized("presence", body),
         Request::PresenceStats(body) => object.serialized("presence_stats", body),
         Request::History(body) => object.serialized("history", body),
@@ -140,6 +141,16 @@ pub(super) fn encode_command(command: &Command, message: &mut Vec<u8>) -> Result
         message.truncate(start);
         error.into()
     })
+}
+
+fn encode_publish(body: &PublishRequest, command: &mut Object<'_>) -> Result<(), serde_json::Error> {
+    let mut checked = Ok(());
+    command.object("publish", |object| {
+        object.string_unless_empty("channel", &body.channel);
+        checked = body.data.as_ref().map_or(Ok(()), |data| object.checked_payload("data", data));
+        object.string_unless_empty("idempotency_key", &body.idempotency_key);
+    });
+    checked
 }
 
 /// A reply as it stands on the wire. Most are publications, and what is read is moved a few times before it is done: what
@@ -437,6 +448,17 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// A payload of somebody who may have put together anything.
+    fn checked_payload(&mut self, key: &'static str, payload: &Payload) -> Result<(), serde_json::Error> {
+        let bytes = payload.as_bytes();
+        let is_plain = simdutf8::basic::from_utf8(bytes).is_ok() && scan::value(bytes) == Some(bytes.len());
+        if is_plain {
+            self.raw(key, bytes);
+            return Ok(());
+        }
+        self.serialized(key, payload)
+    }
+
     fn string(&mut self, key: &'static str, value: &str) {
         self.key(key);
         write_string(self.out, value);
@@ -511,7 +533,13 @@ impl<'a> Object<'a> {
 }
 
 fn write_string(out: &mut Vec<u8>, text: &str) {
-    write_json(out, text);
+    if scan::special(text.as_bytes()).is_some() {
+        return write_json(out, text);
+    }
+    out.reserve(text.len() + 2);
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
 }
 
 fn write_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {

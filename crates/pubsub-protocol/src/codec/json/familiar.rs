@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
+use super::scan;
 use crate::command::{Command, PublishRequest, Request};
 use crate::payload::Payload;
 use crate::push::{ClientInfo, Publication, Push, PushBody};
@@ -28,7 +29,7 @@ pub(super) fn command(line: &[u8]) -> Option<Command> {
 
 /// The inside of a publish, and what follows it.
 fn publish(object: &[u8]) -> Option<(PublishRequest, &str)> {
-    let mut text = Text(std::str::from_utf8(object).ok()?);
+    let mut text = Text(simdutf8::basic::from_utf8(object).ok()?);
     let channel = text.field(r#""channel":"#, Text::string)?;
     let data = text.field(r#","data":"#, Text::payload)?;
     text.skip("}")?;
@@ -43,7 +44,7 @@ pub(super) fn reply(line: &[u8]) -> Option<Reply> {
         return is_published.then_some(Reply::Answer { id: u32::try_from(id).ok()?, outcome: Ok(Answer::Publish) });
     }
     let push = line.strip_prefix(br#"{"push":{"#)?;
-    let mut text = Text(std::str::from_utf8(push).ok()?);
+    let mut text = Text(simdutf8::basic::from_utf8(push).ok()?);
     let channel = text.field(r#""channel":"#, Text::string)?;
     let data = text.field(r#","pub":{"data":"#, Text::payload)?;
     let info = text.field_if_there(r#","info":{"user":"#, Text::info)?;
@@ -85,9 +86,8 @@ impl Text<'_> {
     /// A string with nothing in it that is escaped, or would have to be.
     fn string(&mut self) -> Option<String> {
         self.skip("\"")?;
-        let end = self.0.bytes().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))?;
-        let (string, rest) = self.0.split_at(end);
-        self.0 = rest.strip_prefix('"')?;
+        let (string, rest) = self.0.split_at(scan::string(self.0.as_bytes())?);
+        self.0 = &rest[1..];
         Some(string.to_owned())
     }
 
@@ -102,6 +102,11 @@ impl Text<'_> {
         // White space may be in front of one.
         if self.0.starts_with(['n', ' ', '\t', '\r', '\n']) {
             return None;
+        }
+        if let Some(end) = scan::value(self.0.as_bytes()) {
+            let (value, rest) = self.0.split_at(end);
+            self.0 = rest;
+            return Some(Payload::from_bytes(value.as_bytes()));
         }
         let mut values = serde_json::Deserializer::from_str(self.0).into_iter::<&RawValue>();
         let payload = Payload::from_raw(values.next()?.ok()?);

@@ -15,14 +15,14 @@ const EDITS: &[u8] = b"{}[]\":,\\ \t\r\x00\x1f0019.-+eEunltrfasd\xc3\xa9\xff";
 
 /// One change to a line: where, by what, and whether that replaces, is put in, or only takes away.
 #[derive(Clone, Copy, Debug)]
-struct Edit(prop::sample::Index, u8, u8);
+pub(super) struct Edit(prop::sample::Index, u8, u8);
 
-fn edits() -> impl Strategy<Value = Vec<Edit>> {
+pub(super) fn edits() -> impl Strategy<Value = Vec<Edit>> {
     let edit = (any::<prop::sample::Index>(), prop::sample::select(EDITS), 0..3_u8);
     vec(edit.prop_map(|(at, byte, kind)| Edit(at, byte, kind)), 0..3)
 }
 
-fn edited(line: String, edits: &[Edit]) -> Vec<u8> {
+pub(super) fn edited(line: String, edits: &[Edit]) -> Vec<u8> {
     let mut line = line.into_bytes();
     for Edit(at, byte, kind) in edits {
         let at = at.index(line.len());
