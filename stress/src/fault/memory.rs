@@ -6,7 +6,7 @@
 //! it once, then ends. No clock, no chance: deterministic on one thread.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
@@ -92,21 +92,37 @@ impl AsyncRead for MemoryStream {
 
 impl AsyncWrite for MemoryStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let mut pipe = lock(&self.outgoing);
         if pipe.unread || pipe.finished {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let room = pipe.capacity - pipe.bytes.len();
-        if room == 0 && !buf.is_empty() {
+        if room == 0 && bufs.iter().any(|buf| !buf.is_empty()) {
             pipe.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        let count = room.min(buf.len());
-        pipe.bytes.extend(&buf[..count]);
+        let mut left = room;
+        for buf in bufs {
+            let count = left.min(buf.len());
+            pipe.bytes.extend(&buf[..count]);
+            left -= count;
+        }
         if let Some(reader) = pipe.reader.take() {
             reader.wake();
         }
-        Poll::Ready(Ok(count))
+        Poll::Ready(Ok(room - left))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -190,6 +206,16 @@ mod tests {
         let (ours, mut theirs) = pair(16);
         drop(ours);
         assert_eq!(theirs.read(&mut [0; 4]).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn slices_are_taken_in_their_order_as_far_as_there_is_room() {
+        let (mut ours, mut theirs) = pair(5);
+        let slices = ["ab", "", "cd", "ef", "gh"].map(|text| IoSlice::new(text.as_bytes()));
+        assert_eq!(ours.write_vectored(&slices).await.unwrap(), 5);
+        let mut heard = [0; 8];
+        assert_eq!(theirs.read(&mut heard).await.unwrap(), 5);
+        assert_eq!(&heard[..5], b"abcde");
     }
 
     #[tokio::test]

@@ -65,13 +65,21 @@ impl Fingerprint {
     /// # Panics
     /// When so much happens in one virtual instant that it will never end.
     pub fn note(&self, who: u64, site: Site, bytes: &[u8]) {
+        self.note_hash(who, site, xxh3_64(bytes));
+    }
+
+    /// The same with bytes whose hash is known.
+    ///
+    /// # Panics
+    /// As [`note`](Self::note).
+    pub fn note_hash(&self, who: u64, site: Site, hash: u64) {
         let at = self.0.began.elapsed().as_nanos();
         let mut record = [0; 41];
         record[..8].copy_from_slice(&who.to_le_bytes());
         record[8] = site as u8;
         record[9..25].copy_from_slice(&at.to_le_bytes());
         record[25..33].copy_from_slice(&(crate::chance::drawn() - self.0.drawn).to_le_bytes());
-        record[33..].copy_from_slice(&xxh3_64(bytes).to_le_bytes());
+        record[33..].copy_from_slice(&hash.to_le_bytes());
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.hash = xxh3_64_with_seed(&record, state.hash);
         if at != state.at {

@@ -2,7 +2,7 @@
 //!
 //! There is one node at a time. While it is down nobody listens, and connects are refused.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use pubsub_server::transport::listener::{self, Listener, MemoryListener};
 use pubsub_server::transport::socket::Polled;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::fingerprint::{Fingerprint, Site};
 use crate::chance::Chance;
@@ -171,6 +172,32 @@ impl AsyncWrite for Noted {
         let written = if let Poll::Ready(Ok(count)) = polled { count } else { 0 };
         this.note(&polled, Site::Write, &buf[..written]);
         polled
+    }
+
+    /// What goes out in one call is one note, as it is one chunk for whoever reads.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
+        let Poll::Ready(Ok(mut left)) = polled else {
+            this.note(&polled, Site::Write, &[]);
+            return polled;
+        };
+        let mut hash = 0;
+        for buf in bufs {
+            let count = left.min(buf.len());
+            hash = xxh3_64_with_seed(&buf[..count], hash);
+            left -= count;
+        }
+        this.fingerprint.note_hash(this.who, Site::Write, hash);
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -248,11 +248,13 @@ impl<'a> World<'a> {
         let began = Instant::now() - self.fleet.now();
         let mut agenda = Agenda::new(self.plan, self.fleet.now(), self.look.sample_every);
         while let Some(at) = agenda.next_at() {
-            loop {
+            let due = began + at;
+            // What is due together happens together: only to wait is a moment to look at answers.
+            while Instant::now() < due {
                 tokio::select! {
                     biased;
                     Some(answered) = pending.next(), if !pending.is_empty() => self.answered(answered),
-                    () = tokio::time::sleep_until(began + at) => break,
+                    () = tokio::time::sleep_until(due) => break,
                 }
             }
             let Some((at, due)) = agenda.take() else { break };
