@@ -47,8 +47,10 @@ pub struct PublishOptions {
     pub idempotency_key: Option<Box<str>>,
     /// Drop this publication unless its version is above the channel's last. Needs history. 0: no version.
     pub version: u64,
-    /// Versions are compared only under the same name.
+    /// Versions are compared only under the same name; without one, with the last whatever its name.
     pub version_epoch: Box<str>,
+    /// A client asks for it: whose keys, however many, make the engine forget none of the backend's.
+    pub by_client: bool,
 }
 
 /// What came of a publish.
@@ -92,6 +94,11 @@ pub trait Engine: Send + Sync + 'static {
 
     /// How many are in a channel.
     fn presence_stats<'a>(&'a self, channel: &'a str) -> Answer<'a, PresenceStatsResult>;
+
+    /// The last subscriber of a channel has left: who comes back within `meta_ttl` finds the position that it left.
+    fn vacated(&self, channel: &str) {
+        let _ = channel;
+    }
 
     /// Drops what is past its time, in an engine that has to do so itself. Called about once a second.
     fn sweep(&self, now: Instant) {

@@ -100,13 +100,14 @@ impl Hub {
         self.inboxes[shard].push(ShardMessage::Join(Marker { channel, slot, join }));
     }
 
-    /// Takes a member away.
-    pub fn leave(&self, shard: usize, channel: &Arc<str>) {
-        if let Entry::Occupied(mut entry) = self.routes.entry(channel.clone())
-            && entry.get_mut().remove(shard)
-        {
+    /// Takes a member away. Returns whether that was the channel's last one.
+    pub fn leave(&self, shard: usize, channel: &Arc<str>) -> bool {
+        let Entry::Occupied(mut entry) = self.routes.entry(channel.clone()) else { return false };
+        let is_last = entry.get_mut().remove(shard);
+        if is_last {
             entry.remove();
         }
+        is_last
     }
 
     /// Gives memory back that the map needed when it had many more channels.

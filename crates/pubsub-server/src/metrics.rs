@@ -72,7 +72,7 @@ pub const API_METHODS: &[&str] = &[
 ];
 
 /// HTTP statuses that the API answers with.
-const API_STATUSES: &[u32] = &[200, 400, 401, 404, 405, 408, 409, 413, 415, 416, 429, 500, 503];
+const API_STATUSES: &[u32] = &[200, 400, 401, 403, 404, 405, 408, 409, 413, 415, 416, 429, 500, 503];
 
 /// Why a connection was refused before it could say anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

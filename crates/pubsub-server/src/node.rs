@@ -152,6 +152,11 @@ impl Node {
         Ok(subscribed)
     }
 
+    /// The last subscriber of a channel that keeps a position has left.
+    pub fn vacated(&self, channel: &str) {
+        self.engine.vacated(channel);
+    }
+
     /// Publishes, for a client or the server API.
     ///
     /// # Errors

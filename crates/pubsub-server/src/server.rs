@@ -15,7 +15,6 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +24,7 @@ use axum::routing::get;
 use parking_lot::Mutex;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::Instant;
 
@@ -46,7 +45,7 @@ use crate::shard::inbox::ShardMessage;
 use crate::shard::{Door, Settings, Shard};
 use crate::token::KeyError;
 use crate::transport::Gate;
-use crate::transport::http::{Ended, serve};
+use crate::transport::http::{Ended, Terms, serve};
 use crate::transport::listener::{Listener, is_exhausted};
 use crate::transport::newcomer::{Newcomer, ShortWay};
 use crate::transport::upgrade::{Entrance, upgrade};
@@ -58,6 +57,9 @@ const INTAKE: usize = 1024;
 
 /// How often what is past its time is looked for in engine and gate.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// How long what was asked of the API may still take once all else has ended.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// How many connections are closed per millisecond of a drain at most: a window wider than the connections
 /// need would only delay the end.
@@ -161,6 +163,7 @@ impl Server {
         let service = Arc::new(api::Service::new(node, gate.clone(), metrics.clone(), config, local_addr));
 
         let alarm = Alarm::default();
+        let stopping = watch::Sender::new(false);
         let mut intakes = Vec::with_capacity(shards);
         let mut ends = Vec::with_capacity(shards);
         for index in 0..shards {
@@ -169,6 +172,7 @@ impl Server {
                 index,
                 incoming,
                 service: service.clone(),
+                stopping: stopping.subscribe(),
                 chance: ChaCha12Rng::seed_from_u64(chance.next_u64()),
             });
             let (ended, end) = oneshot::channel();
@@ -190,6 +194,7 @@ impl Server {
         Ok(ServerHandle {
             local_addr,
             service,
+            stopping,
             alarm,
             accepting: accepting.abort_handle(),
             housekeeping: housekeeping.abort_handle(),
@@ -233,12 +238,14 @@ struct ShardParts<L: Listener> {
     index: usize,
     incoming: mpsc::Receiver<(L::Raw, Option<SocketAddr>)>,
     service: Arc<api::Service>,
+    stopping: watch::Receiver<bool>,
     chance: ChaCha12Rng,
 }
 
-/// A shard and the HTTP of the connections on their way into it. Ends when the shard does.
+/// A shard and the HTTP of the connections on their way into it. Ends when the shard does, and what was asked of the API by
+/// then is answered.
 async fn serve_shard<L: Listener>(parts: ShardParts<L>) {
-    let ShardParts { index, mut incoming, service, chance } = parts;
+    let ShardParts { index, mut incoming, service, stopping, chance } = parts;
     let config = service.config();
     let door = Arc::new(Door::default());
     let settings = Settings {
@@ -253,9 +260,9 @@ async fn serve_shard<L: Listener>(parts: ShardParts<L>) {
     };
     let index = u16::try_from(index).expect("the configuration allows 1,024 shards");
     let shard = Shard::new(index, service.node().clone(), settings, service.metrics().clone(), door.clone(), chance);
-    let ways = Ways::<L>::open(&service, door);
+    let ways = Ways::<L>::open(&service, door, stopping);
+    let mut connections = JoinSet::new();
     let intake = async {
-        let mut connections = JoinSet::new();
         loop {
             tokio::select! {
                 biased;
@@ -271,8 +278,8 @@ async fn serve_shard<L: Listener>(parts: ShardParts<L>) {
         std::future::pending::<()>().await;
     };
     // A shard gives way by itself; tokio's own budget would make sockets look blocked that are not.
-    let mut shard = pin!(tokio::task::unconstrained(shard));
-    let mut intake = pin!(intake);
+    let mut shard = Box::pin(tokio::task::unconstrained(shard));
+    let mut intake = Box::pin(intake);
     std::future::poll_fn(|cx| {
         if shard.as_mut().poll(cx).is_ready() {
             return std::task::Poll::Ready(());
@@ -280,6 +287,14 @@ async fn serve_shard<L: Listener>(parts: ShardParts<L>) {
         intake.as_mut().poll(cx).map(|()| ())
     })
     .await;
+    drop((shard, intake));
+    last_answers(connections).await;
+}
+
+/// Waits for what is still being answered. Whoever is not done in time is cut.
+async fn last_answers(mut connections: JoinSet<()>) {
+    let answered = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(LAST_ANSWERS, answered).await;
 }
 
 /// The ways in.
@@ -288,17 +303,18 @@ struct Ways<L: Listener> {
     short: Option<Arc<ShortWay<L>>>,
     /// For all else.
     router: Router,
+    stopping: watch::Receiver<bool>,
 }
 
 impl<L: Listener> Clone for Ways<L> {
     fn clone(&self) -> Self {
-        Self { short: self.short.clone(), router: self.router.clone() }
+        Self { short: self.short.clone(), router: self.router.clone(), stopping: self.stopping.clone() }
     }
 }
 
 impl<L: Listener> Ways<L> {
     /// All that stands on the public port.
-    fn open(service: &Arc<api::Service>, door: Arc<Door<L::Socket>>) -> Self {
+    fn open(service: &Arc<api::Service>, door: Arc<Door<L::Socket>>, stopping: watch::Receiver<bool>) -> Self {
         let config = service.config();
         let entrance = Arc::new(Entrance::<L>::new(
             door,
@@ -319,7 +335,7 @@ impl<L: Listener> Ways<L> {
             let (entrance, purpose) = (entrance.clone(), *purpose);
             router = router.route(path, get(move |request| upgrade(entrance.clone(), purpose, request)));
         }
-        Self { short: Some(Arc::new(ShortWay::new(entrance, paths))), router }
+        Self { short: Some(Arc::new(ShortWay::new(entrance, paths))), router, stopping }
     }
 }
 
@@ -346,11 +362,22 @@ async fn serve_raw<L: Listener>(raw: L::Raw, peer: Option<SocketAddr>, ways: Way
             }
         }
     });
-    let ended = match received.await {
+    let mut stopping = ways.stopping;
+    let received = tokio::select! {
+        biased;
+        received = received => received,
+        // Whoever has not asked for anything is owed no answer.
+        _ = stopping.wait_for(|stops| *stops) => return,
+    };
+    let ended = match received {
         Ok(Some((stream, begun))) => {
-            // What is left of the time for a handshake is the time for the rest of it.
-            let left = handshake.saturating_sub(begun_at.elapsed()).max(Duration::from_millis(1));
-            serve(stream, begun, peer, ways.router, left, service.node().clock.is_system()).await
+            let terms = Terms {
+                first_by: begun_at + handshake,
+                patience: handshake,
+                dated: service.node().clock.is_system(),
+                stopping,
+            };
+            serve(stream, begun, peer, ways.router, terms).await
         }
         Ok(None) => return,
         Err(_) => Ended::NoRequestInTime,
@@ -414,6 +441,7 @@ async fn keep_house(engine: Arc<dyn Engine>, gate: Arc<Gate>, clock: Clock) {
 pub struct ServerHandle {
     local_addr: Option<SocketAddr>,
     service: Arc<api::Service>,
+    stopping: watch::Sender<bool>,
     alarm: Alarm,
     accepting: AbortHandle,
     housekeeping: AbortHandle,
@@ -487,6 +515,11 @@ impl ServerHandle {
             // An error means that the shard is gone already.
             let _ = end.await;
         }
+        let internal = self.internal.lock().take();
+        if let Some(mut internal) = internal {
+            // An error means that it is gone already.
+            let _ = (&mut internal.0).await;
+        }
         drained
     }
 
@@ -494,22 +527,27 @@ impl ServerHandle {
     /// address.
     pub fn serve_internal<L: Listener>(&self, mut listener: L) -> Option<SocketAddr> {
         let address = listener.local_addr();
-        let ways = Ways { short: None, router: api::internal_router(&self.service) };
+        let mut stopping = self.stopping.subscribe();
+        let ways = Ways { short: None, router: api::internal_router(&self.service), stopping: stopping.clone() };
         let service = self.service.clone();
         let serving = spawn_vital(&self.alarm, "the internal listener", async move {
             let mut connections = JoinSet::new();
             loop {
-                let (raw, peer) = match listener.accept().await {
-                    Ok(accepted) => accepted,
-                    Err(error) => {
-                        not_accepted(&error, service.metrics());
-                        continue;
-                    }
+                let accepted = tokio::select! {
+                    biased;
+                    _ = stopping.wait_for(|stops| *stops) => break,
+                    accepted = listener.accept() => accepted,
                 };
-                service.metrics().node.connections_accepted.increment();
-                connections.spawn(serve_raw::<L>(raw, peer, ways.clone(), service.clone()));
+                match accepted {
+                    Ok((raw, peer)) => {
+                        service.metrics().node.connections_accepted.increment();
+                        connections.spawn(serve_raw::<L>(raw, peer, ways.clone(), service.clone()));
+                    }
+                    Err(error) => not_accepted(&error, service.metrics()),
+                }
                 while connections.try_join_next().is_some() {}
             }
+            last_answers(connections).await;
         });
         *self.internal.lock() = Some(Held(serving));
         address
@@ -517,6 +555,7 @@ impl ServerHandle {
 
     fn stop(&self) {
         self.service.gate().close();
+        self.stopping.send_replace(true);
         self.accepting.abort();
         self.housekeeping.abort();
         self.node().hub.tell_all(|_| ShardMessage::Control(Control::Stop));

@@ -243,6 +243,14 @@ impl<S> Shard<S> {
     }
 }
 
+impl<S> Drop for Shard<S> {
+    fn drop(&mut self) {
+        let hub = &self.desk.node.hub;
+        hub.inbox(usize::from(self.index)).close();
+        hub.made_room();
+    }
+}
+
 /// A slot as a place in the slab.
 fn at(slot: u32) -> usize {
     usize::try_from(slot).expect("slots are 32 bits wide, and so is no machine less")

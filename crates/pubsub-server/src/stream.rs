@@ -56,6 +56,7 @@ pub struct Stream {
     publications: VecDeque<Publication>,
     publications_until: Instant,
     position_until: Instant,
+    meta_ttl: Duration,
     version: u64,
     version_epoch: Box<str>,
 }
@@ -69,6 +70,7 @@ impl Stream {
             publications: VecDeque::new(),
             publications_until: now + retention.ttl,
             position_until: now + retention.meta_ttl,
+            meta_ttl: retention.meta_ttl,
             version: 0,
             version_epoch: "".into(),
         }
@@ -93,16 +95,18 @@ impl Stream {
             self.publications.pop_front();
         }
         self.publications_until = now + retention.ttl;
-        self.position_until = now + retention.meta_ttl;
+        self.renew_position(retention, now);
         if self.top == 1 {
             publication.epoch = self.epoch.to_string();
         }
         publication
     }
 
-    /// Notes `version` and tells whether it is newer than all before it under the same `version_epoch`.
+    /// Notes `version` and tells whether it is newer than all before it under the same `version_epoch`, or under the last one
+    /// if none is named.
     pub fn advance_version(&mut self, version: u64, version_epoch: &str) -> bool {
-        if *self.version_epoch == *version_epoch && version <= self.version {
+        let compared = version_epoch.is_empty() || *self.version_epoch == *version_epoch;
+        if compared && version <= self.version {
             return false;
         }
         self.version = version;
@@ -149,7 +153,13 @@ impl Stream {
 
     /// Somebody was told the position: it is kept as if something had been published.
     pub fn renew_position(&mut self, retention: &Retention, now: Instant) {
-        self.position_until = now + retention.meta_ttl;
+        self.meta_ttl = retention.meta_ttl;
+        self.position_until = now + self.meta_ttl;
+    }
+
+    /// The last who stood at the position has left, and may come back to it.
+    pub fn vacated(&mut self, now: Instant) {
+        self.position_until = self.position_until.max(now + self.meta_ttl);
     }
 
     /// How many publications are kept.

@@ -566,6 +566,8 @@ fn variables_that_are_not_ours_are_left_alone_and_slips_of_the_pen_are_not() {
         ("PUBSUB_PORT", "tcp://10.0.0.1:8000"),
         ("PUBSUB_PORT_8000_TCP_ADDR", "10.0.0.1"),
         ("PUBSUB_CONFIG", "x.toml"),
+        ("PUBSUB_URL", "ws://localhost:8000/connection/websocket"),
+        ("PUBSUB_TOKEN", "of the command-line client"),
         ("PUBSUB_SSE_ENABLED", "false"),
         ("CENTRIFUGE_X", "x"),
     ];

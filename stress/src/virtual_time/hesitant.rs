@@ -93,6 +93,10 @@ impl Engine for Hesitant {
         hesitantly!(self, self.inner.presence_stats(channel))
     }
 
+    fn vacated(&self, channel: &str) {
+        self.inner.vacated(channel);
+    }
+
     fn sweep(&self, now: Instant) {
         self.inner.sweep(now);
     }

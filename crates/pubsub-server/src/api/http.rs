@@ -97,7 +97,11 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        tracing::info!(reason = %self, "API request refused");
+        match self {
+            // Anybody may be refused so, and as often as they like.
+            Self::Unauthorized | Self::Page => tracing::debug!(reason = %self, "API request refused"),
+            _ => tracing::info!(reason = %self, "API request refused"),
+        }
         let mut response = (self.status(), format!("{self}\n")).into_response();
         match self {
             Self::Unauthorized => {

@@ -147,6 +147,7 @@ impl Service {
             idempotency_key: Some(&*content.idempotency_key).filter(|key| !key.is_empty()).map(Into::into),
             version: content.version,
             version_epoch: content.version_epoch.as_str().into(),
+            by_client: false,
         };
         let engine::Published { position, suppressed } = self.node.publish(channel, publication, options).await?;
         if !suppressed {

@@ -16,7 +16,8 @@ section! {
         /// Namespaces: each an entry with a `name` and options.
         namespaces: Vec<Namespace> = Vec::new();
         /// How long the position (epoch and offset) of a stream outlives its last publication, the last who was told of it, and
-        /// its last subscriber, so that a client that comes back learns what it missed. Must exceed every `history_ttl`. Costs a few hundred bytes per stream.
+        /// its last subscriber, so that a client that comes back learns what it missed. Must not be less than any
+        /// `history_ttl`. Costs a few hundred bytes per stream.
         history_meta_ttl: Duration = Duration::from_secs(720 * 3600) => between(1000, 10 * YEAR);
         /// What publications may hold, unless the namespace says otherwise. See the option of that name.
         publication_data_format: PublicationDataFormat = PublicationDataFormat::Unset;
@@ -62,7 +63,7 @@ impl ChannelConfig {
 section! {
     /// One entry of `channel.namespaces`.
     pub struct Namespace {
-        /// Name of the namespace: two or more of `A-Z a-z 0-9 - _`. In a channel name it stands before the boundary.
+        /// Name of the namespace: two or more of `A-Z a-z 0-9 - _ .`. In a channel name it stands before the boundary.
         name: String = String::new();
         /// Its options.
         options: NamespaceOptions = NamespaceOptions::default() => flat;
@@ -84,7 +85,8 @@ section! {
         /// Publications kept per channel; needs `history_ttl` too. 0: none, and nothing can be recovered. Each channel
         /// may hold this many in memory.
         history_size: usize = 0 => between(0, 1 << 30);
-        /// How long publications are kept; needs `history_size` too. 0: no history.
+        /// How long publications are kept after the channel's last one: each new one renews it for all. Needs
+        /// `history_size` too. 0: no history.
         history_ttl: Duration = Duration::ZERO => between(0, YEAR);
         /// Overrides `channel.history_meta_ttl`. 0: does not.
         history_meta_ttl: Duration = Duration::ZERO => between(0, 10 * YEAR);
@@ -130,8 +132,8 @@ section! {
         allow_history_for_anonymous: bool = false;
         /// A channel whose name ends in a list of users (`room#1,2`) is open to these users.
         allow_user_limited_channels: bool = false;
-        /// Expression that the channel's name must match on a client's subscribe, without its namespace. Without one a
-        /// name must be ASCII.
+        /// Expression that the channel's name, without its namespace, must match wherever a client names it: in subscribe,
+        /// publish, history and presence. Without one a name must be ASCII.
         channel_regex: Option<Pattern> = None;
         /// What publications may hold: empty, anything but nothing; `json`; `json_object`; `binary`, anything.
         publication_data_format: PublicationDataFormat = PublicationDataFormat::Unset;

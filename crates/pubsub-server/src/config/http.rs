@@ -119,7 +119,7 @@ section! {
         key_file: Option<PathBuf> = None => ours;
         /// Keep the API on the public port although there is an internal one.
         external: bool = false;
-        /// Let every request in without a key.
+        /// Let every request in without a key, but for those of web pages (with an `Origin`): they get 403.
         insecure: bool = false;
         /// How errors of the API are told: empty for HTTP 200 with an `error` in the body, `transport` for HTTP statuses.
         error_mode: ErrorMode = ErrorMode::Body;

@@ -121,8 +121,8 @@ pub struct FlagValue {
     pub value: String,
 }
 
-/// Variables that are not keys: where the configuration file is.
-const RESERVED: [&str; 1] = [CONFIG_VARIABLE];
+/// Variables that are not keys: where the configuration file is, and those of the command-line client.
+const RESERVED: [&str; 3] = [CONFIG_VARIABLE, "PUBSUB_URL", "PUBSUB_TOKEN"];
 
 /// The variable that names the configuration file.
 pub const CONFIG_VARIABLE: &str = "PUBSUB_CONFIG";

@@ -74,7 +74,8 @@ section! {
         /// Time to drain all connections; then the process ends regardless.
         timeout: Duration = Duration::from_secs(30) => between(0, 3_600_000);
         /// Time over which the closing of connections is spread, so that not all of them come back to the other nodes in
-        /// the same moment. Less than `timeout`; unless set, at most half of it. 0: all at once.
+        /// the same moment; at most half a millisecond for each connection: 1,000 connections are closed within 0.5 s.
+        /// Less than `timeout`; unless set, at most half of it. 0: all at once.
         spread: Duration = Duration::from_secs(5) => ours, between(0, 3_600_000);
     }
 }
@@ -82,7 +83,7 @@ section! {
 section! {
     /// `node`: this process among others.
     pub struct NodeConfig {
-        /// Name in `info` and metrics. Empty: host name and port.
+        /// Name in `info`. Empty: host name and port.
         name: String = String::new();
     }
 }

@@ -29,12 +29,16 @@ pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(5 * 60);
 /// Letters in an epoch: 8 of 52 make a clash of two lives of one stream as likely as 1 in 5·10¹³.
 const EPOCH_LETTERS: usize = 8;
 
-/// Results remembered at most, about 20 MB: whoever publishes with keys faster than that for five minutes is remembered
+/// Results remembered at most, about 20 MB each of clients and of the API: whoever publishes with keys faster than that for five minutes is remembered
 /// for less long.
 const RESULTS_MAX: usize = 100_000;
 
 /// When to look again at a position that is past its time and stands, since somebody is subscribed.
 const LOOKED_AT_AGAIN: Duration = Duration::from_secs(30);
+
+/// Streams at most that keep nothing but a position that nobody stands at: a few hundred bytes each, and anybody who may choose
+/// a channel's name can make one. Those beyond are forgotten, the oldest first, and who comes back to one is told so.
+const STREAMS_MAX: usize = 1_000_000;
 
 /// Lock stripes of each map.
 const STRIPES: usize = 64;
@@ -43,6 +47,8 @@ const STRIPES: usize = 64;
 pub struct MemoryEngine {
     streams: DashMap<Arc<str>, Kept, RandomState>,
     presence: DashMap<Arc<str>, Presence, RandomState>,
+    /// Of clients, and of the API.
+    client_results: Mutex<Results>,
     results: Mutex<Results>,
     /// When to look whether publications have run out: one entry for each stream that keeps any.
     histories: Mutex<Expiries>,
@@ -50,6 +56,7 @@ pub struct MemoryEngine {
     positions: Mutex<Expiries>,
     epochs: Mutex<ChaCha12Rng>,
     feed: Arc<dyn Feed>,
+    streams_max: usize,
 }
 
 /// A channel's stream.
@@ -101,12 +108,25 @@ impl MemoryEngine {
         Self {
             streams: DashMap::with_hasher_and_shard_amount(hasher.clone(), STRIPES),
             presence: DashMap::with_hasher_and_shard_amount(hasher, STRIPES),
+            client_results: Mutex::default(),
             results: Mutex::default(),
             histories: Mutex::new(Expiries::new(now)),
             positions: Mutex::new(Expiries::new(now)),
             epochs: Mutex::new(chance),
             feed,
+            streams_max: STREAMS_MAX,
         }
+    }
+
+    /// With another bound on the streams that keep nothing but a position.
+    #[must_use]
+    pub fn with_streams_max(self, streams_max: usize) -> Self {
+        Self { streams_max, ..self }
+    }
+
+    /// The results of whoever publishes with these.
+    fn results(&self, options: &PublishOptions) -> &Mutex<Results> {
+        if options.by_client { &self.client_results } else { &self.results }
     }
 
     /// How much there is. Takes as long as there are streams.
@@ -116,7 +136,7 @@ impl MemoryEngine {
             publications: self.streams.iter().map(|kept| kept.stream.len()).sum(),
             presence: self.presence.len(),
             looks: self.histories.lock().len() + self.positions.lock().len(),
-            results: self.results.lock().by_key.len(),
+            results: [&self.client_results, &self.results].map(|results| results.lock().by_key.len()).iter().sum(),
         }
     }
 
@@ -128,10 +148,32 @@ impl MemoryEngine {
         if is_sparse(self.presence.len(), self.presence.capacity()) {
             self.presence.shrink_to_fit();
         }
-        let results = &mut *self.results.lock();
-        if is_sparse(results.by_key.len(), results.by_key.capacity()) {
-            results.by_key.shrink_to_fit();
-            results.until.shrink_to_fit();
+        for results in [&self.client_results, &self.results] {
+            let results = &mut *results.lock();
+            if is_sparse(results.by_key.len(), results.by_key.capacity()) {
+                results.by_key.shrink_to_fit();
+                results.until.shrink_to_fit();
+            }
+        }
+    }
+
+    /// Forgets streams that are too many.
+    fn thin_out(&self, now: Instant) {
+        let surplus = self.streams.len().saturating_sub(self.streams_max);
+        if surplus == 0 {
+            return;
+        }
+        let oldest = self.positions.lock().take_first(surplus);
+        for channel in oldest {
+            if let Entry::Occupied(entry) = self.streams.entry(channel.clone()) {
+                let kept = entry.get();
+                if kept.stream.is_empty() && !kept.awaited && !self.feed.has_members(&channel) {
+                    entry.remove();
+                } else {
+                    let due = kept.stream.position_until().max(now + LOOKED_AT_AGAIN);
+                    self.positions.lock().add(due, channel);
+                }
+            }
         }
     }
 
@@ -190,6 +232,7 @@ impl MemoryEngine {
 
     fn publish_now(&self, channel: &str, publication: Publication, options: PublishOptions) -> Published {
         let now = Instant::now();
+        let results = self.results(&options);
         let Some(retention) = options.retention else {
             return match options.idempotency_key {
                 None => {
@@ -198,7 +241,7 @@ impl MemoryEngine {
                 }
                 Some(key) => {
                     // Without a stream the order of the results' lock has to do.
-                    let mut results = self.results.lock();
+                    let mut results = results.lock();
                     if let Some(position) = results.find(channel, &key, now) {
                         return Published { position, suppressed: true };
                     }
@@ -210,7 +253,7 @@ impl MemoryEngine {
         };
         self.with_stream(channel, &retention, now, |name, Kept { stream, awaited }| {
             if let Some(key) = &options.idempotency_key
-                && let Some(position) = self.results.lock().find(channel, key, now)
+                && let Some(position) = results.lock().find(channel, key, now)
             {
                 return Published { position, suppressed: true };
             }
@@ -224,7 +267,7 @@ impl MemoryEngine {
             let position = stream.position();
             self.feed.publication(channel, publication, &position.epoch);
             if let Some(key) = options.idempotency_key {
-                self.results.lock().insert(channel, key, position.clone(), now);
+                results.lock().insert(channel, key, position.clone(), now);
             }
             Published { position, suppressed: false }
         })
@@ -339,8 +382,16 @@ impl Engine for MemoryEngine {
         at_once(stats.unwrap_or_default())
     }
 
+    fn vacated(&self, channel: &str) {
+        if let Some(mut kept) = self.streams.get_mut(channel) {
+            kept.stream.vacated(Instant::now());
+        }
+    }
+
     fn sweep(&self, now: Instant) {
+        self.client_results.lock().expire(now);
         self.results.lock().expire(now);
+        self.thin_out(now);
         self.shrink();
         let due = self.histories.lock().take(now);
         for channel in due {

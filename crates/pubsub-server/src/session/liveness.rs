@@ -70,11 +70,16 @@ impl Session {
         let ping_interval = millis(client.ping_interval);
         match self.phase {
             Phase::Closed => {}
-            Phase::New | Phase::Connecting | Phase::Refused => {
-                if cx.now.ms >= self.due_ms {
-                    self.close(DisconnectCode::Stale.into(), cx);
-                }
+            Phase::New if deaf && cx.now.ms >= self.due_ms => self.due_ms = stale_ms(cx.rules, cx.now),
+            Phase::New | Phase::Connecting | Phase::Refused if cx.now.ms >= self.due_ms => {
+                // Who has said in time what it wants may try again; that the answer does not come is our doing.
+                let code = match self.phase {
+                    Phase::Connecting => DisconnectCode::ServerError,
+                    _ => DisconnectCode::Stale,
+                };
+                self.close(code.into(), cx);
             }
+            Phase::New | Phase::Connecting | Phase::Refused => {}
             Phase::Connected => {
                 let pong_due = self.pong_due(ping_interval, millis(client.pong_timeout));
                 let deaf = deaf || planted::is(Bug::HalfOpenKept);

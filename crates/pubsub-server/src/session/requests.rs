@@ -48,6 +48,7 @@ impl Session {
         let options = PublishOptions {
             retention: cx.rules.retention(name.options),
             idempotency_key: key.map(Into::into),
+            by_client: true,
             ..PublishOptions::default()
         };
         cx.effects.push_back(Effect::Run(Operation::Publish { id, channel: request.channel, publication, options }));

@@ -95,7 +95,7 @@ impl Session {
 
     fn verify_subscription(&self, token: &str, cx: &Context<'_>) -> Result<SubscribeClaims, TokenError> {
         let verified = cx.rules.subscription_tokens().verify_subscribe(token, cx.now.unix());
-        verified.inspect_err(|error| tracing::info!(connection_id = %self.id, %error, "subscription token refused"))
+        verified.inspect_err(|error| tracing::debug!(connection_id = %self.id, %error, "subscription token refused"))
     }
 
     /// Enters the subscription and says what the node has to do for it. Everything is allowed by now.

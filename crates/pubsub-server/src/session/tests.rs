@@ -505,6 +505,26 @@ fn pings_keep_their_time_and_pongs_are_held_to_it() {
     assert_eq!(rig.tick(), [Did::Close(3012)]);
 }
 
+/// A newcomer that nobody listened to was closed with 3502, after which no SDK comes back.
+#[test]
+fn a_newcomer_who_is_not_read_is_not_stale() {
+    let mut rig = Rig::new(&anonymous(config()));
+    let due = rig.deadline().unwrap();
+    rig.pass(due - rig.now.ms);
+    assert_eq!(rig.with(|session, cx| session.tick(true, cx)), []);
+    assert_eq!(rig.next(), (10_000, vec![Did::Close(3502)]));
+}
+
+/// So was one whose connect the engine did not answer in time.
+#[test]
+fn who_waits_for_our_answer_to_its_connect_may_come_back() {
+    let mut rig = Rig::new(&anonymous(config()));
+    assert_eq!(rig.say(&json!({"id": 1, "connect": {}})), [Did::Run("connect")]);
+    let due = rig.deadline().unwrap();
+    rig.pass(due - rig.now.ms);
+    assert_eq!(rig.with(|session, cx| session.tick(true, cx)), [Did::Close(3004)]);
+}
+
 /// A connection that waited long for the engine was pinged twice before its pongs were read, and closed for the second.
 #[test]
 fn each_ping_sent_before_anything_was_read_may_be_answered() {

@@ -166,7 +166,11 @@ impl<S: Socket> Shard<S> {
         }
         let slow = connection.outbox.bytes() > self.settings.queue_bytes_max;
         if !(slow && planted::is(Bug::SlowKeptInHub)) {
-            self.desk.node.hub.leave(usize::from(self.index), &subscription.channel);
+            let node = &self.desk.node;
+            let is_last = node.hub.leave(usize::from(self.index), &subscription.channel);
+            if is_last && subscription.traits.positioned {
+                node.vacated(&subscription.channel);
+            }
         }
         if subscription.traits.present || subscription.traits.announced {
             self.depart(slot, connection, subscription);

@@ -54,6 +54,8 @@ pub struct Connection<S> {
     pub(super) stream: S,
     pub(super) stage: Stage,
     pub(super) dirty: bool,
+    /// It stands among those that have news.
+    pub(super) queued: bool,
     /// It stands among those that have used up their visit, and will be polled from there.
     pub(super) deferred: bool,
     pub(super) echo: bool,
@@ -116,6 +118,7 @@ impl<S: Socket> Connection<S> {
             scheduled: Scheduled::default(),
             blocked_ms: 0,
             dirty: false,
+            queued: false,
             deferred: false,
             echo: adopted.purpose == Purpose::Echo,
             format: adopted.format,
@@ -136,10 +139,9 @@ impl<S: Socket> Connection<S> {
 
     /// Writes what waits until the socket takes no more.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>, now_ms: u64) -> Written {
-        let (before, had_ping) = (self.outbox.bytes(), self.outbox.has_ping());
+        let before = self.outbox.bytes();
         let flushed = self.poll_flush(cx, now_ms);
-        let pinged = had_ping && !self.outbox.has_ping();
-        Written { flushed, bytes: (before - self.outbox.bytes()) as u64, pinged }
+        Written { flushed, bytes: (before - self.outbox.bytes()) as u64 }
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>, now_ms: u64) -> Poll<std::io::Result<()>> {
@@ -195,6 +197,4 @@ pub(super) struct Written {
     pub(super) flushed: Poll<std::io::Result<()>>,
     /// Bytes of frames that are out whole or in part.
     pub(super) bytes: u64,
-    /// A ping was among them, and none waits any more.
-    pub(super) pinged: bool,
 }

@@ -73,6 +73,8 @@ pub struct Inbox {
 struct Queue {
     messages: VecDeque<ShardMessage>,
     bytes: usize,
+    /// The shard has ended: what is put in is dropped.
+    closed: bool,
 }
 
 impl ShardMessage {
@@ -89,6 +91,9 @@ impl Inbox {
     /// Puts a message in and wakes the shard if it may be asleep.
     pub fn push(&self, message: ShardMessage) {
         let mut queue = self.queue.lock();
+        if queue.closed {
+            return;
+        }
         let was_empty = queue.messages.is_empty();
         queue.bytes += message.bytes();
         queue.messages.push_back(message);
@@ -113,6 +118,17 @@ impl Inbox {
         }
         queue.bytes -= bytes;
         self.note(&queue);
+    }
+
+    /// The shard has ended: whoever waits for its answers waits no longer, and nobody for room in here.
+    pub fn close(&self) {
+        let mut queue = self.queue.lock();
+        let left = std::mem::take(&mut *queue);
+        queue.closed = true;
+        self.note(&queue);
+        drop(queue);
+        // Not under the lock: to drop a question wakes whoever has asked it.
+        drop(left);
     }
 
     fn note(&self, queue: &Queue) {

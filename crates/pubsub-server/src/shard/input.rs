@@ -294,11 +294,11 @@ impl<S: Socket> Shard<S> {
 
     /// Writes what waits, and deals with what comes of it.
     pub(super) fn write(&mut self, slot: u32, connection: &mut Connection<S>) -> Fate {
-        let answers_piled = answers_pile_up(&connection.outbox);
+        let (answers_piled, had_ping) = (answers_pile_up(&connection.outbox), connection.outbox.has_ping());
         let waker = connection.socket_waker(&self.ready, slot);
         let written = connection.flush(&mut Context::from_waker(&waker), self.desk.now.ms);
         self.cells().bytes_sent.add(written.bytes);
-        if written.pinged {
+        if had_ping && !connection.outbox.has_ping() {
             connection.session.ping_left(self.desk.now.ms, self.settings.ping_interval_ms);
         }
         if answers_piled && !answers_pile_up(&connection.outbox) {

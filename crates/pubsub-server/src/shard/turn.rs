@@ -112,7 +112,9 @@ impl<S: Socket> Shard<S> {
         let looked = poller.poll(cx, |slot, change| {
             if let Some(connection) = connections.get_mut(at(slot)).and_then(Option::as_mut) {
                 connection.stream.change(change);
-                runnable.push_back(slot);
+                if !std::mem::replace(&mut connection.queued, true) {
+                    runnable.push_back(slot);
+                }
             }
         });
         looked.expect("an epoll instance that we own can be waited for");
@@ -227,8 +229,9 @@ impl<S: Socket> Shard<S> {
                 break;
             }
             let Some(slot) = self.runnable.pop_front() else { break };
-            let connection = self.connections.get(at(slot)).and_then(Option::as_ref);
-            if connection.is_some_and(|connection| !connection.deferred) {
+            let Some(connection) = self.connections.get_mut(at(slot)).and_then(Option::as_mut) else { continue };
+            connection.queued = false;
+            if !connection.deferred {
                 self.with(slot, |shard, connection| shard.drive(FIRST_VISIT, slot, connection));
             }
         }
@@ -302,14 +305,12 @@ impl<S: Socket> Shard<S> {
         let Some(connection) = connection else { return true };
         connection.dirty = false;
         // Nearly always all is written, and that is all: no deadline moves, no effect comes of it.
-        if connection.is_plain() && connection.blocked_ms == 0 && connection.outbox.answer_bytes() == 0 {
+        let outbox = &connection.outbox;
+        if connection.is_plain() && connection.blocked_ms == 0 && outbox.answer_bytes() == 0 && !outbox.has_ping() {
             *writing = Some(slot);
             let waker = connection.socket_waker(&self.ready, slot);
             let mut cx = Context::from_waker(&waker);
-            let Written { flushed, bytes, pinged } = connection.flush(&mut cx, self.desk.now.ms);
-            if pinged {
-                connection.session.ping_left(self.desk.now.ms, self.settings.ping_interval_ms);
-            }
+            let Written { flushed, bytes } = connection.flush(&mut cx, self.desk.now.ms);
             self.cells().bytes_sent.add(bytes);
             if !matches!(flushed, Poll::Ready(Ok(()))) {
                 self.with(slot, |shard, connection| shard.after_write(slot, connection, flushed));

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::error::Error as _;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 use super::patient::Patient;
@@ -26,6 +29,10 @@ pub struct Peer(pub Option<SocketAddr>);
 
 /// Bytes of a request's head: enough for any token in it, and nothing like enough to fill memory with.
 pub(super) const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// How long a connection may be kept for its next request. Longer than the pools of HTTP clients and proxies keep theirs: who
+/// closes first decides whether a request is lost on its way, and no client repeats a POST by itself.
+const KEEP_ALIVE: Duration = Duration::from_secs(100);
 
 /// How one connection's HTTP ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,17 +47,20 @@ pub enum Ended {
     Unread,
 }
 
-/// Serves the requests of one connection, of which `begun` was read already. `patience` bounds the wait for each
-/// request's head, and how long the peer may take nothing of what it is answered. Responses are `dated`, by the machine's
-/// clock, unless the server lives by another.
-pub async fn serve<S>(
-    stream: S,
-    begun: Vec<u8>,
-    peer: Option<SocketAddr>,
-    router: Router,
-    patience: Duration,
-    dated: bool,
-) -> Ended
+/// The terms on which a connection is served.
+pub struct Terms {
+    /// By when its first request has to be there.
+    pub first_by: Instant,
+    /// How long the peer may take nothing of what it is answered.
+    pub patience: Duration,
+    /// Whether responses say when they were made, by the machine's clock.
+    pub dated: bool,
+    /// Tells when the server stops: what was asked by then is answered, and no more.
+    pub stopping: watch::Receiver<bool>,
+}
+
+/// Serves the requests of one connection, of which `begun` was read already.
+pub async fn serve<S>(stream: S, begun: Vec<u8>, peer: Option<SocketAddr>, router: Router, mut terms: Terms) -> Ended
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -70,19 +80,37 @@ where
             Ok::<_, Infallible>(response)
         }
     });
-    let served = hyper::server::conn::http1::Builder::new()
+    let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .auto_date_header(dated)
-        .header_read_timeout(patience)
+        .auto_date_header(terms.dated)
+        .header_read_timeout(KEEP_ALIVE)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(Patient::new(stream, begun, patience)), service)
-        .with_upgrades()
-        .await;
+        .serve_connection(TokioIo::new(Patient::new(stream, begun, terms.patience)), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let mut is_young = true;
+    let mut goes_on = true;
+    let served = loop {
+        tokio::select! {
+            biased;
+            served = connection.as_mut() => break served,
+            () = tokio::time::sleep_until(terms.first_by), if is_young => {
+                is_young = false;
+                if !asked.load(Ordering::Relaxed) {
+                    return Ended::NoRequestInTime;
+                }
+            }
+            // An error means that the server has stopped altogether.
+            _ = terms.stopping.wait_for(|stops| *stops), if goes_on => {
+                goes_on = false;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    };
     if let Err(error) = &served {
         tracing::debug!(?peer, %error, "HTTP connection ended early");
     }
     match served {
-        Err(error) if error.is_timeout() && !asked.load(Ordering::Relaxed) => Ended::NoRequestInTime,
         Err(error) if error.is_parse() => Ended::Malformed,
         Err(error) if ran_out_of_patience(&error) => Ended::Unread,
         _ if malformed.load(Ordering::Relaxed) => Ended::Malformed,

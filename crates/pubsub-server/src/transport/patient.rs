@@ -28,9 +28,9 @@ impl<S> Patient<S> {
         Self { stream, begun, patience, waiting: None }
     }
 
-    /// The stream, which from here on waits as it pleases.
-    pub fn into_inner(self) -> S {
-        self.stream
+    /// The stream, which from here on waits as it pleases, and what is still to be read in front of it.
+    pub fn into_parts(self) -> (S, Vec<u8>) {
+        (self.stream, self.begun)
     }
 
     fn bounded<T>(&mut self, polled: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {

@@ -214,7 +214,10 @@ fn try_upgrade<L: Listener>(
         let parts = upgraded
             .downcast::<TokioIo<Patient<L::Stream>>>()
             .expect("the stream that is served is the stream that comes back from the upgrade");
-        entrance.admit(parts.io.into_inner().into_inner(), parts.read_buf.to_vec(), granted, peer);
+        let (stream, begun) = parts.io.into_inner().into_parts();
+        let mut leftover = parts.read_buf.to_vec();
+        leftover.extend_from_slice(&begun);
+        entrance.admit(stream, leftover, granted, peer);
     });
     Ok(response)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{Method, Request, StatusCode};
 use pubsub_server::config::{Config, ErrorMode, Secret};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 use crate::rig::{Rig, config, get, post, refusal};
 
@@ -375,4 +375,54 @@ async fn without_a_key_no_web_page_gets_through() {
     assert_eq!(open.request(post("/api/publish", PUBLISH)).await.status, StatusCode::OK);
     let keyed = Rig::new(with_key("s3cret"));
     assert_eq!(keyed.request(from_page(Some("s3cret"))).await.status, StatusCode::OK);
+}
+
+/// A request, as it stands on the wire.
+const ASK: &[u8] = b"POST /api/info HTTP/1.1\r\nHost: server\r\nContent-Length: 2\r\n\r\n{}";
+
+/// A connection of a pool: it is kept for longer than the pool itself keeps it.
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_kept_for_the_next_request() {
+    let rig = Rig::open();
+    let mut stream = rig.pipe();
+    for _ in 0..3 {
+        assert!(exchange(&mut stream, ASK).await.contains("200 OK"));
+        tokio::time::sleep(Duration::from_secs(90)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0, "and not for ever");
+    rig.end().await;
+}
+
+/// What was asked for when the server stops is answered; whoever asks for nothing does not hold it up.
+#[tokio::test(start_paused = true)]
+async fn a_request_under_way_is_answered_though_the_server_stops() {
+    for internal in [false, true] {
+        let rig = Rig::open();
+        let internal = internal.then(|| rig.internal());
+        let pipe = || internal.as_ref().map_or_else(|| rig.pipe(), |internal| internal.connect(1 << 16).unwrap());
+        let (mut asking, mut idle, fresh) = (pipe(), pipe(), pipe());
+        exchange(&mut idle, ASK).await;
+        let (head, body) = ASK.split_at(ASK.len() - 2);
+        asking.write_all(head).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let begun = tokio::time::Instant::now();
+        let answer = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            exchange(&mut asking, body).await
+        });
+        rig.end().await;
+        assert!(begun.elapsed() < Duration::from_millis(1_500), "{:?}", begun.elapsed());
+        let answer = answer.await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("num_clients"), "{answer}");
+        drop((idle, fresh));
+    }
+}
+
+/// Says something and returns what comes back at once.
+async fn exchange(stream: &mut DuplexStream, said: &[u8]) -> String {
+    stream.write_all(said).await.unwrap();
+    let mut heard = vec![0; 1 << 14];
+    let n = stream.read(&mut heard).await.unwrap();
+    String::from_utf8_lossy(&heard[..n]).into_owned()
 }

@@ -119,6 +119,7 @@ async fn only_newer_versions_pass_within_a_version_epoch() {
     assert_eq!(publish(4, "").await, 1);
     assert_eq!(publish(6, "").await, 2);
     assert_eq!(publish(1, "reborn").await, 3);
+    assert_eq!(publish(1, "").await, 3, "dropped: whoever names none is compared with the last");
     assert_eq!([client.data().await, client.data().await, client.data().await], [5, 6, 1]);
     assert_eq!(rig.server.service().metrics().snapshot().publications_by_api, 3);
     client.is_at_rest().await;

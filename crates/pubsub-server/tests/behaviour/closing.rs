@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use pubsub_protocol::websocket::Opcode;
+use pubsub_server::shard::control::Census;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -107,4 +108,17 @@ async fn dropping_the_handle_ends_connections_on_all_shards() {
     for mut peer in peers {
         while peer.next().await != Heard::End {}
     }
+}
+
+/// Whoever asked a node whose server had ended waited for ever.
+#[tokio::test(start_paused = true)]
+async fn who_asks_a_shard_that_has_ended_is_told_that_there_is_nothing() {
+    let rig = Rig::start(quiet());
+    let node = rig.server.node().clone();
+    rig.server.shutdown().await;
+    for _ in 0..2_000 {
+        let counted = tokio::time::timeout(Duration::from_secs(1), node.hub.census()).await.expect("an answer");
+        assert_eq!(counted, [Census::default()]);
+    }
+    assert!(node.hub.has_room());
 }

@@ -81,3 +81,32 @@ async fn who_leaves_and_comes_back_at_once_is_present() {
     drop(peer);
     rig.at_rest().await;
 }
+
+/// An upgrade that goes by way of HTTP, with more behind it than HTTP reads at once.
+#[tokio::test(start_paused = true)]
+async fn what_comes_with_an_upgrade_is_read_whichever_way_that_goes() {
+    for strange in ["", "Content-Length: 0\r\n"] {
+        let rig = Rig::start(quiet());
+        let mut peer = rig.raw(64 * 1024);
+        let mut bytes = format!(
+            "GET /connection/websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             {strange}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        .into_bytes();
+        let mut say = |command: Value| {
+            encode_frame(Opcode::Text, command.to_string().as_bytes(), Some([1, 2, 3, 4]), true, &mut bytes);
+        };
+        say(json!({"id": 1, "connect": {}}));
+        for id in 2..200 {
+            say(json!({"id": id, "publish": {"channel": "news", "data": "x".repeat(40)}}));
+        }
+        assert!(bytes.len() > 16 * 1024);
+        peer.bytes(&bytes).await;
+        assert!(peer.response_head().await.starts_with("HTTP/1.1 101"));
+        for id in 1..200 {
+            assert_eq!(peer.reply().await["id"], id, "{strange}");
+        }
+        drop(peer);
+        rig.at_rest().await;
+    }
+}

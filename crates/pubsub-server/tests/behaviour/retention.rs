@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pubsub_protocol::{Payload, Publication, StreamPosition};
 use pubsub_server::engine::memory::{MemoryEngine, Sizes};
-use pubsub_server::engine::{Engine, Feed, PresenceEvent, PublishOptions};
+use pubsub_server::engine::{Engine, Feed, PresenceEvent, PublishOptions, Published};
 use pubsub_server::stream::{HistoryQuery, Retention};
 use tokio::time::Instant;
 
@@ -49,10 +49,14 @@ impl Timeline {
     }
 
     async fn publish(&self) -> StreamPosition {
+        let options = PublishOptions { retention: Some(RETENTION), ..PublishOptions::default() };
+        self.publish_with(options).await.position
+    }
+
+    async fn publish_with(&self, options: PublishOptions) -> Published {
         let data = Payload::from_bytes(b"1");
         let publication = Publication { data, info: None, offset: 0, tags: BTreeMap::new(), epoch: String::new() };
-        let options = PublishOptions { retention: Some(RETENTION), ..PublishOptions::default() };
-        self.engine.publish("news", publication, options).await.unwrap().position
+        self.engine.publish("news", publication, options).await.unwrap()
     }
 
     async fn position(&self) -> StreamPosition {
@@ -135,4 +139,61 @@ async fn a_position_at_which_somebody_stands_is_kept() {
     timeline.everybody.0.store(false, Ordering::Relaxed);
     timeline.at(10_040).await;
     assert_eq!(timeline.kept(), (0, 0, 0), "once they have gone, not for much longer");
+}
+
+/// Who left a channel that had been silent for longer than `history_meta_ttl` came back to another epoch, and was told that it
+/// had lost something.
+#[tokio::test(start_paused = true)]
+async fn a_position_outlives_its_last_subscriber() {
+    let timeline = Timeline::begin();
+    let position = timeline.publish().await;
+    timeline.everybody.0.store(true, Ordering::Relaxed);
+    timeline.at(3_000).await;
+    timeline.everybody.0.store(false, Ordering::Relaxed);
+    timeline.engine.vacated("news");
+    timeline.at(3_990).await;
+    assert_eq!(timeline.kept(), (1, 0, 1));
+    assert_eq!(timeline.position().await, position);
+    timeline.at(5_050).await;
+    assert_eq!(timeline.kept(), (0, 0, 0));
+}
+
+/// Each name that somebody asks the history of is a stream, for 30 days.
+#[tokio::test(start_paused = true)]
+async fn of_names_without_anything_behind_them_only_so_many_are_kept() {
+    let mut timeline = Timeline::begin();
+    timeline.engine = timeline.engine.with_streams_max(10);
+    timeline.publish().await;
+    for n in 0..100 {
+        let channel = format!("name{n}");
+        timeline.engine.history(&channel, HistoryQuery::POSITION, RETENTION).await.unwrap();
+    }
+    timeline.at(2).await;
+    assert_eq!(timeline.kept(), (10, 1, 11), "what holds a publication is kept, however old");
+    timeline.everybody.0.store(true, Ordering::Relaxed);
+    for n in 100..200 {
+        let channel = format!("name{n}");
+        timeline.engine.history(&channel, HistoryQuery::POSITION, RETENTION).await.unwrap();
+    }
+    timeline.at(4).await;
+    assert_eq!(timeline.kept(), (110, 1, 111), "and what somebody stands at");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_client_makes_the_engine_forget_a_key_of_the_backend() {
+    let timeline = Timeline::begin();
+    for retention in [Some(RETENTION), None] {
+        let keyed = |key: &str, by_client| PublishOptions {
+            retention,
+            idempotency_key: Some(key.into()),
+            by_client,
+            ..PublishOptions::default()
+        };
+        assert!(!timeline.publish_with(keyed(&format!("{retention:?}"), false)).await.suppressed);
+        for n in 0..100_001 {
+            assert!(!timeline.publish_with(keyed(&format!("{retention:?}{n}"), true)).await.suppressed);
+        }
+        assert!(timeline.publish_with(keyed(&format!("{retention:?}"), false)).await.suppressed);
+        assert!(!timeline.publish_with(keyed(&format!("{retention:?}0"), true)).await.suppressed, "put to the test");
+    }
 }

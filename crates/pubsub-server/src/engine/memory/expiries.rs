@@ -31,6 +31,22 @@ impl Expiries {
         self.due.values().map(Vec::len).sum()
     }
 
+    /// So many of those that are due first, or all there are.
+    pub(super) fn take_first(&mut self, count: usize) -> Vec<Arc<str>> {
+        let mut taken = Vec::new();
+        while taken.len() < count
+            && let Some(mut second) = self.due.first_entry()
+        {
+            let channels = second.get_mut();
+            let few = channels.len().min(count - taken.len());
+            taken.extend(channels.drain(..few));
+            if channels.is_empty() {
+                second.remove();
+            }
+        }
+        taken
+    }
+
     /// Those of the seconds that are over.
     pub(super) fn take(&mut self, now: Instant) -> impl Iterator<Item = Arc<str>> + use<> {
         let later = self.due.split_off(&self.second(now));
@@ -43,6 +59,20 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn the_first_are_taken_due_or_not() {
+        let began = Instant::now();
+        let mut expiries = Expiries::new(began);
+        for (due, channel) in [(3, "d"), (1, "a"), (2, "b"), (2, "c")] {
+            expiries.add(began + Duration::from_secs(due), channel.into());
+        }
+        let mut taken = |count| expiries.take_first(count).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(taken(0), [""; 0]);
+        assert_eq!(taken(2), ["a", "b"]);
+        assert_eq!(taken(9), ["c", "d"]);
+        assert_eq!(expiries.len(), 0);
+    }
 
     #[test]
     fn a_channel_is_taken_once_when_its_second_is_over() {

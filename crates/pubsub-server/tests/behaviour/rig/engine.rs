@@ -119,6 +119,10 @@ impl Engine for TestEngine {
         disturbed!(self, channel, self.inner.presence_stats(channel))
     }
 
+    fn vacated(&self, channel: &str) {
+        self.inner.vacated(channel);
+    }
+
     fn sweep(&self, now: Instant) {
         self.inner.sweep(now);
     }
