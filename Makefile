@@ -50,7 +50,7 @@ stress: ## A tour of the stress lab: every scenario, small; ARGS="--seed 7" and 
 	$(COMMIT) $(CARGO) build --release -p pubsub-server -p stress
 	$(TARGET)/release/stress run --all --scale 0.02 --jobs 6 --out $(TARGET)/stress $(ARGS)
 
-stress-extreme: ## Every scenario at full size: 17 minutes, 6 of them for two days in virtual time; writes stress_results.md and failure_modes.md
+stress-extreme: ## Every scenario at full size: 17 minutes, 5 of them for two days in virtual time; writes stress_results.md and failure_modes.md
 	$(COMMIT) $(CARGO) build --release -p pubsub-server -p stress
 	@rm -rf $(TARGET)/stress-extreme
 	@# The pages are written also when something is broken, and then above all. What `make bugs` and `make limits` have found stands on them.
