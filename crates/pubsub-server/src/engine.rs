@@ -9,6 +9,8 @@
 //!    the feed first and reads history second can join the two without a gap (`recovery.rs`).
 //! 3. Every answer comes, if only as an error: what waits for one does nothing else meanwhile.
 //! 4. An engine knows nothing of connections, sessions or sockets.
+//! 5. An answer that nobody waits for any more may be dropped half-way. What was asked takes effect or not, but not after
+//!    what is asked later of the same channel: who leaves while it is put into presence must not come out in it.
 //!
 //! Answers are futures because a store may be a network away; the embedded [`memory`] engine answers at once.
 

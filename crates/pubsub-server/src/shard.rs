@@ -38,7 +38,8 @@ use atomic_waker::AtomicWaker;
 use parking_lot::Mutex;
 use rand_chacha::ChaCha12Rng;
 use slab::Slab;
-use tokio::time::Sleep;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Sleep};
 
 use crate::clock::Now;
 use crate::hub::Encoded;
@@ -146,6 +147,9 @@ pub struct Shard<S> {
     events: VecDeque<(Arc<str>, Encoded)>,
     /// Those who are gone and have not been seen off.
     departures: VecDeque<work::Departure>,
+    /// Those whose engine has yet to take note of it, and by when it has to if the shard is ending.
+    leaving: JoinSet<()>,
+    ends_at: Option<Instant>,
     /// Deliveries made in this turn.
     delivered: usize,
 }
@@ -226,6 +230,8 @@ impl<S> Shard<S> {
             messages: VecDeque::new(),
             events: VecDeque::new(),
             departures: VecDeque::new(),
+            leaving: JoinSet::new(),
+            ends_at: None,
             delivered: 0,
         }
     }

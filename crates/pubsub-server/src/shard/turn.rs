@@ -72,11 +72,10 @@ impl<S: Socket> Future for Shard<S> {
         // After that: what was published just now is delivered in the same turn.
         shard.take_messages();
         shard.flush();
-        shard.see_off();
+        shard.see_off_some();
         if shard.stopped {
             shard.drop_all();
-            shard.see_off_all();
-            return Poll::Ready(());
+            return shard.poll_see_off_all(cx);
         }
         let timed = shard.poll_timer(cx);
         let queues = [&shard.runnable, &shard.unfinished, &shard.deferred, &shard.dirty, &shard.heavy];
@@ -363,7 +362,7 @@ impl<S: Socket> Shard<S> {
             tracing::error!(connection_id = %connection.session.id(), "a bug in the server kept it from cleaning up");
             self.desk.effects.clear();
         }
-        Self::bequeath(&mut connection);
+        self.bequeath(&mut connection);
         self.desk.node.users.leave(connection.session.user(), self.place(slot));
         self.connections.remove(at(slot));
         self.cells().connections_closed.increment();

@@ -8,6 +8,9 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::share::Share;
@@ -17,6 +20,9 @@ use crate::node::Work;
 use crate::session::operation::{Completion, Operation};
 use crate::session::subscriptions::Subscription;
 use crate::transport::socket::Socket;
+
+/// How long a shard that is told to end waits for an engine that answers late.
+const LAST_DEPARTURES: Duration = Duration::from_secs(5);
 
 /// Something that is waited for.
 pub(super) enum Waiting {
@@ -73,20 +79,42 @@ impl<S: Socket> Shard<S> {
     }
 
     /// Sees off those who are gone, as far as a turn goes.
-    pub(super) fn see_off(&mut self) {
+    pub(super) fn see_off_some(&mut self) {
+        while !self.leaving.is_empty() && self.leaving.try_join_next().is_some() {}
         let mut share = Share::default();
         for _ in 0..TURN.min(self.departures.len()) {
             if !share.has_more() {
                 break;
             }
             let Some(departure) = self.departures.pop_front() else { break };
-            see_off(departure);
+            self.see_off(departure);
         }
     }
 
-    /// Sees off all of them.
-    pub(super) fn see_off_all(&mut self) {
-        self.departures.drain(..).for_each(see_off);
+    /// Sees off all of them. Ready when the engine has taken note of each, or has had its time.
+    pub(super) fn poll_see_off_all(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Some(departure) = self.departures.pop_front() {
+            self.see_off(departure);
+        }
+        while let Poll::Ready(Some(_)) = self.leaving.poll_join_next(cx) {}
+        if self.leaving.is_empty() {
+            return Poll::Ready(());
+        }
+        let until = *self.ends_at.get_or_insert_with(|| Instant::now() + LAST_DEPARTURES);
+        self.timer.as_mut().reset(until);
+        self.timer.as_mut().poll(cx).map(|()| {
+            tracing::warn!(departures = self.leaving.len(), "the engine did not take note of all who left");
+        })
+    }
+
+    /// Nobody waits for it, so that what an engine does not do at once does not wait in the shard's way.
+    fn see_off(&mut self, mut departure: Departure) {
+        let mut cx = Context::from_waker(Waker::noop());
+        match catch_unwind(AssertUnwindSafe(|| departure.as_mut().poll(&mut cx))) {
+            Ok(Poll::Ready(())) => {}
+            Ok(Poll::Pending) => drop(self.leaving.spawn(departure)),
+            Err(_) => tracing::error!("a bug in the server kept somebody who is gone in presence"),
+        }
     }
 
     fn wait_for(&mut self, slot: u32, connection: &mut Connection<S>, waiting: Waiting) {
@@ -126,10 +154,10 @@ impl<S: Socket> Shard<S> {
     }
 
     /// The connection is gone: its departures go on without it.
-    pub(super) fn bequeath(connection: &mut Connection<S>) {
+    pub(super) fn bequeath(&mut self, connection: &mut Connection<S>) {
         Self::abandon(connection);
         if let Some(work) = connection.work.take() {
-            tokio::spawn(async move {
+            self.leaving.spawn(async move {
                 for waiting in *work {
                     if let Waiting::Departure(departure) = waiting {
                         departure.await;
@@ -137,15 +165,5 @@ impl<S: Socket> Shard<S> {
                 }
             });
         }
-    }
-}
-
-/// Nobody waits for it, so that what an engine does not do at once does not wait in the shard's way.
-fn see_off(mut departure: Departure) {
-    let mut cx = Context::from_waker(Waker::noop());
-    match catch_unwind(AssertUnwindSafe(|| departure.as_mut().poll(&mut cx))) {
-        Ok(Poll::Ready(())) => {}
-        Ok(Poll::Pending) => drop(tokio::spawn(departure)),
-        Err(_) => tracing::error!("a bug in the server kept somebody who is gone in presence"),
     }
 }

@@ -122,3 +122,20 @@ async fn who_asks_a_shard_that_has_ended_is_told_that_there_is_nothing() {
     }
     assert!(node.hub.has_room());
 }
+
+/// A store that answers late, and one that never does.
+#[tokio::test(start_paused = true)]
+async fn whoever_leaves_when_the_server_ends_is_taken_out_of_presence_however_late_the_store() {
+    for (channel, left, took) in [("late", 0, 0), ("stuck", 1, 5)] {
+        let rig = Rig::start(quiet());
+        let mut peers = Vec::new();
+        for _ in 0..5 {
+            peers.push(rig.subscribed(channel).await.0);
+        }
+        assert_eq!(rig.engine.present(), 1);
+        let begun = Instant::now();
+        drop(peers);
+        rig.server.shutdown().await;
+        assert_eq!((rig.engine.present(), begun.elapsed().as_secs()), (left, took), "{channel}");
+    }
+}

@@ -1,7 +1,7 @@
 //! The embedded engine, behind something that makes it late, makes it fail, or panics.
 //!
 //! What it does is decided by the channel's name: `late…` answers after a while, before or after the work is done;
-//! `failing…` never can; `hanging…` never answers; `bug…` panics. All other channels are as they are without it.
+//! `failing…` never can; `hanging…` never answers; `stuck…` never lets anybody leave; `bug…` panics. All other channels are as they are without it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -106,6 +106,8 @@ impl Engine for TestEngine {
         Box::pin(async move {
             if channel.starts_with("late") {
                 self.disturb(channel).await?;
+            } else if channel.starts_with("stuck") {
+                std::future::pending::<()>().await;
             }
             self.inner.remove_presence(channel, client).await
         })
