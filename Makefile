@@ -55,11 +55,14 @@ stress-extreme: ## Every scenario at full size: 17 minutes, 5 of them for two da
 	@rm -rf $(TARGET)/stress-extreme
 	@# The pages are written also when something is broken, and then above all. What `make bugs` and `make limits` have found stands on them.
 	@$(TARGET)/release/stress run --all --out $(TARGET)/stress-extreme $(ARGS); verdict=$$?; \
+	  $(TARGET)/release/stress explore --seeds 100 --twice --out $(TARGET)/stress-extreme || verdict=1; \
+	  if command -v taskset >/dev/null; then \
+	    taskset -c 0 $(TARGET)/release/stress explore --seeds 100 --out $(TARGET)/stress-extreme/again --like $(TARGET)/stress-extreme/explore.json || verdict=1; \
+	  fi; \
 	  for found in bugs limits; do \
 	    if [ -e $(TARGET)/$$found/$$found.json ]; then cp $(TARGET)/$$found/$$found.json $(TARGET)/stress-extreme; fi; \
 	  done; \
 	  $(TARGET)/release/stress report $(TARGET)/stress-extreme --write stress_results.md --failure-modes failure_modes.md; \
-	  $(TARGET)/release/stress explore --seeds 100 --twice --out $(TARGET)/stress-extreme || verdict=1; \
 	  exit $$verdict
 
 # In a folder of its own: a binary with bugs in it must never be taken for another.

@@ -2,6 +2,7 @@
 //!
 //! - [`mod@draw`]: a plan from a seed, everything redrawn: who is there, what they do, what is done to them
 //! - [`mod@shrink`]: a smaller plan that is broken in the same way
+//! - [`summary`]: what is kept of it
 //!
 //! [`one`] is a whole round: draw, run, judge. Safety is judged while faults hold, and after them, when everything is
 //! healed, that everybody converges; see [`virtual_time`](crate::virtual_time).
@@ -18,6 +19,7 @@ use crate::virtual_time::world::{Look, Outcome, run};
 
 pub mod draw;
 pub mod shrink;
+pub mod summary;
 
 pub use draw::draw;
 pub use shrink::shrink;

@@ -79,9 +79,12 @@ enum Command {
         /// Run every round twice, and fail if one does not go the same way to the byte.
         #[arg(long)]
         twice: bool,
-        /// Where the small plans go.
+        /// Where the small plans go, and explore.json, a summary.
         #[arg(long, value_name = "DIR", default_value = "stress-out")]
         out: PathBuf,
+        /// Fail unless all goes as it did in another process, by its explore.json, which is told of it.
+        #[arg(long, value_name = "FILE")]
+        like: Option<PathBuf>,
     },
     /// Plant one bug after the other in server and client, and find out whether the oracle notices.
     #[cfg(feature = "planted-bugs")]
@@ -194,8 +197,8 @@ fn main() -> ExitCode {
         Command::Bugs { budget, control, from, only, jobs, out, .. } => {
             cli::bugs(budget, control, from, only, jobs, &out)
         }
-        Command::Explore { seeds, from, faults, strained, jobs, twice, out } => {
-            cli::explore(cli::ExploreOptions { seeds, from, faults, strained, jobs, twice, out })
+        Command::Explore { seeds, from, faults, strained, jobs, twice, out, like } => {
+            cli::explore(cli::ExploreOptions { seeds, from, faults, strained, jobs, twice, out, like })
         }
         Command::Replay { file, server, target, plan, out } => {
             cli::replay(&file, ReplayOptions { server, target, plan, out })

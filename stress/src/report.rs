@@ -167,6 +167,12 @@ impl Report {
         .expect("it names every field")
     }
 
+    /// Whether time was virtual, and streams were in memory.
+    #[must_use]
+    pub fn is_virtual(&self) -> bool {
+        self.options.get("server").is_some_and(|server| server == VIRTUAL)
+    }
+
     /// Deliveries that the oracle looked at one by one.
     #[must_use]
     pub fn deliveries(&self) -> u64 {
@@ -188,6 +194,9 @@ impl Report {
     }
 }
 
+/// The server of what runs in virtual time, as the options of a report name it.
+pub const VIRTUAL: &str = "in this process, virtual time";
+
 /// What a directory holds.
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
@@ -197,6 +206,8 @@ pub struct Directory {
     pub unreadable: Vec<String>,
     /// What `stress limits` found, if it was asked.
     pub limits: Option<crate::limits::Limits>,
+    /// What came of an exploration, if there was one.
+    pub explored: Option<crate::explore::summary::Summary>,
     /// What came of the planted bugs, if they were hunted.
     pub bugs: Option<crate::hunt::Matrix>,
 }
@@ -213,6 +224,10 @@ pub fn read_all(directory: &Path) -> Directory {
         let text = std::fs::read_to_string(file.path()).unwrap_or_default();
         if name == crate::limits::FILE {
             found.limits = serde_json::from_str(&text).ok();
+            continue;
+        }
+        if name == crate::explore::summary::FILE {
+            found.explored = serde_json::from_str(&text).ok();
             continue;
         }
         if name == crate::hunt::matrix::FILE {

@@ -98,7 +98,8 @@ impl Context {
     #[must_use]
     pub fn replay_line(&self, scenario: &str) -> String {
         let target = self.target.as_ref().map_or_else(String::new, |target| format!(" --target {target}"));
-        format!("stress run {scenario} --seed {:#x} --scale {}{target}", self.seed.0, self.scale)
+        let server = self.server.as_ref().map_or_else(String::new, |server| format!(" --server {}", server.display()));
+        format!("stress run {scenario} --seed {:#x} --scale {}{target}{server}", self.seed.0, self.scale)
     }
 
     /// Whether a scenario can be run as it was asked for.

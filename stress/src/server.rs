@@ -4,7 +4,7 @@
 //! port of its own choice and says which; what it logs is kept, so that a failure can show its last lines. Dropping the
 //! handle kills it: Ctrl-C leaves no child behind. [`http`] asks it questions the way anybody would.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -86,6 +86,8 @@ pub struct ServerConfig {
     pub file: Value,
     /// Port; 0 for any. A restart asks for the one it had.
     pub port: u16,
+    /// What was set by [`with`](Self::with), for those who want to know what a scenario changes.
+    settings: BTreeMap<String, String>,
 }
 
 impl Default for ServerConfig {
@@ -101,6 +103,7 @@ impl Default for ServerConfig {
                 "log": { "level": "warn" },
             }),
             port: 0,
+            settings: BTreeMap::new(),
         }
     }
 }
@@ -109,12 +112,19 @@ impl ServerConfig {
     /// With `value` at the dotted `key`.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        let value = value.into();
+        self.settings.insert(key.to_owned(), value.to_string());
         let mut place = &mut self.file;
         for part in key.split('.') {
             place = &mut place[part];
         }
-        *place = value.into();
+        *place = value;
         self
+    }
+
+    /// What differs from the default, by key.
+    pub fn settings(&self) -> impl Iterator<Item = (String, String)> + use<> {
+        self.settings.clone().into_iter()
     }
 }
 

@@ -10,7 +10,7 @@ use pubsub_protocol::push::PushBody;
 use pubsub_protocol::reply::{Answer, Reply};
 use serde_json::json;
 use stress::fault::Faults;
-use stress::fault::plan::{Aim, Direction, Fault, Kind, Mutation, Plan, Target};
+use stress::fault::plan::{Aim, Corruption, Direction, Fault, Kind, Mutation, Plan, Target};
 use stress::ledger::{Cause, Ledger, Outcome, Place, Policy};
 use stress::payload::Header;
 use stress::proxy::Hop;
@@ -197,5 +197,6 @@ mutants! {
     a_replayed_frame_is_a_duplicate: Kind::Mutant(Mutation::Replay(3)) => Duplicate;
     lost_bytes_break_the_protocol_and_leave_one_stuck: Kind::Mutant(Mutation::LoseBytes) => Stuck;
     a_stray_frame_is_a_misroute_here_and_a_loss_there: Kind::Mutant(Mutation::WrongSocket) => Misroute, Loss;
+    a_flipped_bit_is_a_corruption: Kind::Corrupt(Corruption::Payload) => Corruption;
     a_silent_stall_leaves_one_stuck: Kind::Mutant(Mutation::SilentStall) => Stuck;
 }

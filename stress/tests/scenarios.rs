@@ -64,6 +64,7 @@ fn full(scenario: &dyn Scenario) -> Result<(), Failed> {
     let scale = variable("PUBSUB_STRESS_SCALE").or(clients).unwrap_or(1.0);
     let seed = Seed(variable("PUBSUB_STRESS_SEED").unwrap_or(1));
     let (server, out) = (variable("PUBSUB_STRESS_SERVER"), variable::<PathBuf>("PUBSUB_STRESS_OUT"));
+    let server = server.or_else(|| Some(common::binary()));
     let context = Context { scale, seed, server, alone: true, ..Context::default() };
     let report = Runtime::new()?.block_on(scenario.run(&context))?;
     if let Some(out) = out {

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 
 use super::say;
 use crate::chance::Seed;
+use crate::explore::summary::{Again, Summary};
 use crate::explore::{self, Broken, Explored, Options};
 use crate::fault::Kind;
 use crate::fault::plan::Plan;
@@ -35,8 +36,10 @@ pub struct ExploreOptions {
     pub jobs: Option<usize>,
     /// Every round twice, the second time on one thread: they must be the same to the byte.
     pub twice: bool,
-    /// Where small plans go.
+    /// Where small plans go, and the summary.
     pub out: PathBuf,
+    /// The summary of an earlier run that this one has to be like.
+    pub like: Option<PathBuf>,
 }
 
 /// Draws a plan from each seed, runs it, makes small what is broken and writes that down.
@@ -44,7 +47,7 @@ pub struct ExploreOptions {
 /// # Errors
 /// When a kind of fault is unknown, or a plan cannot be written.
 pub fn explore(options: ExploreOptions) -> anyhow::Result<Verdict> {
-    let ExploreOptions { seeds, from, faults, strained, jobs, twice, out } = options;
+    let ExploreOptions { seeds, from, faults, strained, jobs, twice, out, like } = options;
     if let Some(unknown) = faults.iter().find(|name| !Kind::NAMES.contains(&name.as_str())) {
         anyhow::bail!("there is no fault `{unknown}`; there are: {}", Kind::NAMES.join(", "));
     }
@@ -61,6 +64,19 @@ pub fn explore(options: ExploreOptions) -> anyhow::Result<Verdict> {
         other_ways = explored.other_ways(&explore::many(from.0, seeds, &options, 1, &|round| progress.at(round)));
     }
     progress.finish();
+    let mut summary = Summary::of(from, &options, &explored);
+    let differs = match &like {
+        Some(first) => !summary.compare(first)?,
+        None => {
+            summary.again.extend(twice.then_some(Again {
+                elsewhere: false,
+                processors: 1,
+                same: other_ways.is_empty(),
+            }));
+            summary.write(&out)?;
+            false
+        }
+    };
     say(&matrix::table_of(&explored.reached));
     let fingerprint = explored.fingerprint();
     let Explored { rounds, delivered, broken, errors, .. } = explored;
@@ -70,6 +86,9 @@ pub fn explore(options: ExploreOptions) -> anyhow::Result<Verdict> {
     for seed in &other_ways {
         say(&format!("seed {seed} did not go the same way twice"));
     }
+    if let Some(first) = like.filter(|_| differs) {
+        say(&format!("not all went as {} has it", first.display()));
+    }
     for one in broken.iter().take(SHOWN_MAX) {
         show(one, &out)?;
     }
@@ -77,7 +96,7 @@ pub fn explore(options: ExploreOptions) -> anyhow::Result<Verdict> {
         let seeds: Vec<String> = broken[SHOWN_MAX..].iter().map(|one| one.seed.to_string()).collect();
         say(&format!("and broken too, not made small: seeds {}", seeds.join(" ")));
     }
-    Ok(if !broken.is_empty() || !other_ways.is_empty() {
+    Ok(if !broken.is_empty() || !other_ways.is_empty() || differs {
         Verdict::Broken
     } else if delivered > 0 && errors.is_empty() {
         Verdict::Held

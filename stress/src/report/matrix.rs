@@ -1,6 +1,6 @@
 //! Which kinds of fault have struck at which moments of the conversation: the empty cells are work left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Report, markdown, number};
 use crate::fault::{Aim, Kind};
@@ -45,9 +45,21 @@ pub fn document(reports: &[Report]) -> String {
     let cells = reached(reports);
     let (reached, all) = (cells.len(), Kind::NAMES.len() * Aim::FAMILIES.len());
     let table = markdown::table(&head(), rows(&cells));
+    let (in_memory, on_sockets): (Vec<&Report>, Vec<&Report>) = reports.iter().partition(|report| report.is_virtual());
+    let kinds = |reports: &[&Report]| -> BTreeSet<&str> {
+        let faults = reports.iter().flat_map(|report| report.faults.values());
+        faults.filter(|fault| fault.counts.applied > 0).map(|fault| fault.fault.kind.name()).collect()
+    };
+    let (there, here) = (kinds(&in_memory), kinds(&on_sockets));
+    let only: Vec<&str> = there.difference(&here).copied().collect();
+    let only = match only.len() {
+        0 => String::new(),
+        _ => format!(" In virtual time only, as faults of a plan: {}.", only.join(", ")),
+    };
     format!(
         "How often each kind of fault was applied, by the moment it waited for. {reached} of {all} cells; an empty one ({EMPTY}) was \
-         not reached by this run. `at` means no moment of the conversation: from when the fault began.\n\n{table}"
+         not reached by this run. `at` means no moment of the conversation: from when the fault began. The scenarios in virtual time are counted along.{only} \
+         What was done to the server's process (kill, restart, stop, limits) is no cell: it has scenarios of its own.\n\n{table}"
     )
 }
 

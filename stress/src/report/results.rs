@@ -69,6 +69,10 @@ fn provenance(found: &Directory) -> String {
             missing.join(", ")
         ));
     }
+    lines.push(match &found.explored {
+        Some(explored) => format!("- {}", explored.line()),
+        None => "- **not run: plans drawn by chance**: `stress explore`".to_owned(),
+    });
     if found.bugs.is_none() {
         lines.push("- **not run: the planted bugs**: `make bugs`".to_owned());
     }

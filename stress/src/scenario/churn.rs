@@ -9,7 +9,7 @@ use super::stage::{BREAKING, Stage};
 use super::{Context, Scenario};
 use crate::fault::plan::{Fault, Kind, Plan, Target, Topology, Workload};
 use crate::fault::{FailureInjector, Operation};
-use crate::fleet::FleetOptions;
+use crate::fleet::{FleetOptions, Offered};
 use crate::report::Report;
 use crate::server::ServerConfig;
 use crate::threshold::Threshold;
@@ -59,11 +59,11 @@ impl Churn {
         let mut failures = FailureInjector::new(FAILURES).aimed(Operation::Unsubscribe).seeded(context.seed, 0);
         let mut away: Vec<u64> = Vec::new();
         let (mut cycles, mut resets) = (0u64, Vec::new());
-        let mut half = f64::NAN;
+        let (mut half, mut offered) = (f64::NAN, 0.0);
         let steps = publications / STEP;
         for step in 0..steps {
             stage.progress.at(step * STEP);
-            stage.fleet.publish(STEP, RATE, 1, |_| {}).await;
+            offered += stage.fleet.publish(STEP, RATE, 1, |_| {}).await.ratio;
             for member in away.drain(..) {
                 stage.fleet.subscribe_again(member)?;
             }
@@ -87,6 +87,7 @@ impl Churn {
         let planned = (steps * STEP) as f64 / RATE;
         let ratio = (planned / (stage.fleet.now() - began).as_secs_f64()).min(1.0);
         stage.run.number("offered_ratio_with_pauses", ratio);
+        stage.offered(Offered { publications: steps * STEP, ratio: offered / steps.max(1) as f64 });
         let end = stage.resident()?;
         // Those who are away stay away: the final state is not that of the beginning.
         let stay = MEMBERS - away.len() as u64;

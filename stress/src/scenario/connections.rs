@@ -60,7 +60,14 @@ impl ConcurrentConnections {
             let peak = server.peak.resident_bytes as f64 / f64::from(1 << 20);
             run.threshold(Threshold::at_most("server's resident memory, peak", 2048.0, "MiB", PLAN).measured(peak));
             let grown = server.peak.proportional_bytes.saturating_sub(server.initial.proportional_bytes);
-            run.number("server_kib_per_connection", grown as f64 / 1024.0 / connections as f64);
+            let each = grown as f64 / 1024.0 / connections as f64;
+            run.number("server_kib_per_connection", each);
+            // Of idle connections; here all have just come, and publish.
+            run.threshold(
+                Threshold::at_most("server's memory per connection, at the peak (goal)", 1.0, "KiB", "performance, W1")
+                    .goal()
+                    .measured(each),
+            );
         } else {
             run.doubt("the server is not a child of the lab: its memory was not watched");
         }

@@ -119,6 +119,16 @@ impl RandomDrops {
         );
         let back = recovery.response();
         run.threshold(Threshold::at_most("back after a drop, longest", 5_000.0, "ms", issue).measured(back.max));
+        run.threshold(
+            Threshold::at_most(
+                "p99 while others are dropped, by the p99 before (goal)",
+                2.0,
+                "times",
+                "fault model, I13",
+            )
+            .goal()
+            .measured(busy / quiet),
+        );
         run.number("p99_before_ms", quiet);
         run.number("p99_while_ms", busy);
         run.latencies("delivery before", &before);

@@ -82,7 +82,7 @@ impl Lagging {
         let busy = stage.resident()?;
         let slow = stats::metric(stage.address(), "pubsub_slow_consumers_total").await?;
         drop(stalled);
-        stage.rest(Duration::from_secs(60), connections, connections).await?;
+        let resources = stage.rest(Duration::from_secs(60), connections, connections).await?;
 
         let run = &mut stage.run;
         run.threshold(
@@ -99,6 +99,15 @@ impl Lagging {
             Threshold::at_most("server's memory by history and queues, all lagging", 1.5, "times", PLAN)
                 .measured((busy - idle) / bound),
         );
+        // An answer is made whole, for each who asks: a hundred copies of the history, until they are read.
+        if let Some(server) = resources.get("server") {
+            let peak = server.peak.resident_bytes as f64 - idle;
+            run.threshold(
+                Threshold::at_most("the same while all of them recover at once (goal)", 1.5, "times", PLAN)
+                    .goal()
+                    .measured(peak / bound),
+            );
+        }
         let recoveries = stage.fleet.recoveries();
         stage.run.latencies("recovery", &recoveries);
         stage.verdict(&BREAKING).await

@@ -14,7 +14,7 @@ use crate::histogram::Latencies;
 use crate::machine::Machine;
 use crate::monitor::{ResourceMonitor, ResourceReport, machine_cpu_seconds};
 use crate::oracle::{Class, Judgement, Law, Tally};
-use crate::report::{FaultReport, LatencyReport, Plot, Report, Violation};
+use crate::report::{FaultReport, LatencyReport, Plot, Report, VIRTUAL, Violation};
 use crate::scenario::unfinished::Unfinished;
 use crate::scenario::{Context, Scenario, Subject};
 use crate::threshold::{Side, Threshold};
@@ -60,7 +60,8 @@ impl Run {
             // On standard error: on a terminal a bar is drawn on the other.
             clamped.iter().for_each(|clamped| eprintln!("{}: cut down: {clamped}", scenario.name()));
         }
-        let mut run = Self::in_memory(context, scenario, plan);
+        let server = context.target.as_ref().map_or("child", |_| "target");
+        let mut run = Self::begin(context, scenario, plan, server);
         run.report.inconclusive = clamped;
         run
     }
@@ -68,10 +69,14 @@ impl Run {
     /// The same where there are no sockets, so that the machine has nothing to grant.
     #[must_use]
     pub fn in_memory(context: &Context, scenario: &dyn Scenario, plan: &Plan) -> Self {
+        Self::begin(context, scenario, plan, VIRTUAL)
+    }
+
+    fn begin(context: &Context, scenario: &dyn Scenario, plan: &Plan, server: &str) -> Self {
         let (topology, workload) = (&plan.topology, &plan.workload);
         let mut options = BTreeMap::from([
             ("scale", context.scale.to_string()),
-            ("server", context.target.as_ref().map_or("child", |_| "target").to_owned()),
+            ("server", server.to_owned()),
             ("connections", topology.connections.to_string()),
             ("channels", topology.channels.to_string()),
             ("subscriptions_each", topology.subscriptions_each.to_string()),
@@ -146,6 +151,11 @@ impl Run {
     /// One should know this before believing the rest.
     pub fn doubt(&mut self, doubt: impl Into<String>) {
         self.report.doubts.push(doubt.into());
+    }
+
+    /// A setting that is not in the plan.
+    pub fn option(&mut self, name: &str, value: impl ToString) {
+        self.report.options.insert(name.to_owned(), value.to_string());
     }
 
     /// A number worth keeping. One that could not be computed is no number.

@@ -18,7 +18,7 @@ use super::unfinished::Scene;
 use super::{Context, Scenario, Subject};
 use crate::chance::Seed;
 use crate::fault::Faults;
-use crate::fault::plan::Plan;
+use crate::fault::plan::{Plan, Sessions};
 use crate::fleet::{Connected, Fleet, FleetOptions, Offered};
 use crate::monitor::{ResourceMonitor, ResourceReport, Sample};
 use crate::oracle::Law;
@@ -74,7 +74,20 @@ impl Stage {
         options: FleetOptions,
     ) -> anyhow::Result<Self> {
         context.suits(scenario)?;
-        let run = Run::new(context, scenario, &plan);
+        let mut run = Run::new(context, scenario, &plan);
+        for (key, value) in config.settings() {
+            run.option(&key, value);
+        }
+        let defaults = FleetOptions::default();
+        if options.message_bytes_max != defaults.message_bytes_max {
+            run.option("client_message_bytes_max", options.message_bytes_max);
+        }
+        if let Some(bytes) = options.receive_buffer_bytes {
+            run.option("receive_buffer_bytes", bytes);
+        }
+        if plan.topology.sessions.mailbox != Sessions::default().mailbox {
+            run.option("mailbox", plan.topology.sessions.mailbox);
+        }
         let progress = if context.quiet { Progress::quiet() } else { Progress::new(scenario.name()) };
         let topology = &plan.topology;
         let history_ttl = format!("{}s", topology.history_ttl.as_secs());

@@ -112,6 +112,12 @@ impl Node {
         self.running.as_ref().map(|running| &running.handle)
     }
 
+    /// Whether it has not been down since the beginning.
+    #[must_use]
+    pub fn has_run_through(&self) -> bool {
+        self.starts == 1 && self.running.is_some()
+    }
+
     /// What it holds now.
     pub async fn holdings(&self) -> Holdings {
         let Some(Running { handle, engine }) = &self.running else { return Holdings::default() };

@@ -30,6 +30,9 @@ pub(crate) fn binary() -> std::path::PathBuf {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = std::process::Command::new(cargo);
         build.args(["build", "--quiet", "--package", "pubsub-server", "--bin", "pubsub-server"]);
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
+        }
         let status =
             build.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo runs these tests, so it is there");
         assert!(status.success(), "the server does not build");

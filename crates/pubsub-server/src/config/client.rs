@@ -44,8 +44,8 @@ section! {
         stale_close_delay: Duration = Duration::from_secs(10) => between(0, DAY);
         /// Subscriptions per connection; one more is refused with error 106.
         channel_limit: usize = 128 => between(1, 1 << 24);
-        /// Bytes that may wait for one connection; a slower reader is closed with 3008 and recovers from history. It bounds
-        /// the memory of each slow connection.
+        /// Bytes that may wait for one connection; a slower reader is closed with 3008 and recovers from history. Answers to
+        /// what it has asked, as a recovery, stand beside it.
         queue_max_size: usize = 1_048_576 => between(1024, 1 << 40);
         /// Time between two sweeps over a connection's subscriptions. Read and not needed: presence in memory does not
         /// run out, and expiry is looked at when it is due.

@@ -14,6 +14,7 @@ use crate::fleet::coming::CLOSE_MAX;
 use crate::fleet::{Fleet, FleetOptions, Recorder, channel_name};
 use crate::ledger::Event;
 use crate::oracle::Law;
+use crate::scenario::stats::counted;
 use crate::virtual_time::node::{Holdings, Node};
 
 /// How often it is looked whether the node has come to rest.
@@ -61,6 +62,13 @@ impl World<'_> {
             let (law, name) = if n < 2 { (Law::I14, name) } else { (Law::I18, format!("present in {name}")) };
             let (expected, actual) = (expected as f64, actual as f64);
             self.fleet.ledger().record(Event::Compare { law, name, expected, actual, tolerance: 0.0 });
+        }
+        // Of a node that was started again the ledger does not know what it counted before.
+        if self.node.has_run_through() {
+            let tally = self.fleet.ledger().tally();
+            for comparison in counted(&service.metrics().snapshot(), &tally, sessions.requests > 0.0) {
+                self.fleet.ledger().record(comparison);
+            }
         }
         self.fleet.take_census(service, CENSUS_CHANNELS_MAX).await;
     }
