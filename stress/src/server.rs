@@ -122,6 +122,12 @@ impl ServerConfig {
         self
     }
 
+    /// On this port.
+    #[must_use]
+    pub fn on_port(self, port: u16) -> Self {
+        Self { port, ..self }
+    }
+
     /// What differs from the default, by key.
     pub fn settings(&self) -> impl Iterator<Item = (String, String)> + use<> {
         self.settings.clone().into_iter()
@@ -244,7 +250,7 @@ impl Server {
     pub async fn restart(mut self) -> Result<Self, ServerError> {
         let _gone = self.child.wait().await;
         let port = self.address.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(0);
-        let again = Self::start(&self.binary.clone(), ServerConfig { port, ..self.config.clone() }).await?;
+        let again = Self::start(&self.binary.clone(), self.config.clone().on_port(port)).await?;
         // What the old process did is not mended by another.
         again.panics.lock().unwrap_or_else(PoisonError::into_inner).extend(self.panics());
         Ok(again)

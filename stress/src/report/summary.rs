@@ -208,7 +208,7 @@ fn doubts(reports: &[Report]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Violation;
+    use crate::report::{VIRTUAL, Violation};
     use crate::threshold::Threshold;
 
     fn report(name: &str, verdict: Verdict) -> Report {
@@ -221,10 +221,12 @@ mod tests {
 
     #[test]
     fn verdicts_are_counted_and_those_that_did_not_hold_are_named() {
-        let text =
-            text(&[report("a", Verdict::Held), report("b", Verdict::Broken), report("c", Verdict::Inconclusive)]);
+        let mut day = report("c", Verdict::Inconclusive);
+        day.options.insert("server".to_owned(), VIRTUAL.to_owned());
+        let text = text(&[report("a", Verdict::Held), report("b", Verdict::Broken), day]);
         assert!(text.starts_with("**3 scenarios: 1 held, 1 broken ([b](#b)), 1 inconclusive ([c](#c)).**"), "{text}");
-        assert!(text.contains("| deliveries judged one by one | 3,000,000, of 0 publications |"), "{text}");
+        assert!(text.contains("| 3,000,000, 1,000,000 of them in virtual time |"), "{text}");
+        assert!(text.contains("| of publications | 0 |"), "{text}");
         assert!(text.contains("| connections | 10,000 at once ([c](#c)), 30,000 altogether |"), "{text}");
     }
 

@@ -154,8 +154,8 @@ impl Run {
     }
 
     /// A setting that is not in the plan.
-    pub fn option(&mut self, name: &str, value: impl ToString) {
-        self.report.options.insert(name.to_owned(), value.to_string());
+    pub fn option(&mut self, name: &str, value: String) {
+        self.report.options.insert(name.to_owned(), value);
     }
 
     /// A number worth keeping. One that could not be computed is no number.

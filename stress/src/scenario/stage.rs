@@ -80,13 +80,13 @@ impl Stage {
         }
         let defaults = FleetOptions::default();
         if options.message_bytes_max != defaults.message_bytes_max {
-            run.option("client_message_bytes_max", options.message_bytes_max);
+            run.option("client_message_bytes_max", options.message_bytes_max.to_string());
         }
         if let Some(bytes) = options.receive_buffer_bytes {
-            run.option("receive_buffer_bytes", bytes);
+            run.option("receive_buffer_bytes", bytes.to_string());
         }
         if plan.topology.sessions.mailbox != Sessions::default().mailbox {
-            run.option("mailbox", plan.topology.sessions.mailbox);
+            run.option("mailbox", plan.topology.sessions.mailbox.to_string());
         }
         let progress = if context.quiet { Progress::quiet() } else { Progress::new(scenario.name()) };
         let topology = &plan.topology;

@@ -165,8 +165,8 @@ impl MemoryEngine {
         }
         let oldest = self.positions.lock().take_first(surplus);
         for channel in oldest {
-            if let Entry::Occupied(entry) = self.streams.entry(channel.clone()) {
-                let kept = entry.get();
+            if let Entry::Occupied(mut entry) = self.streams.entry(channel.clone()) {
+                let kept = entry.get_mut();
                 if kept.stream.is_empty() && !kept.awaited && !self.feed.has_members(&channel) {
                     entry.remove();
                 } else {

@@ -60,10 +60,11 @@ pub struct Terms {
 }
 
 /// Serves the requests of one connection, of which `begun` was read already.
-pub async fn serve<S>(stream: S, begun: Vec<u8>, peer: Option<SocketAddr>, router: Router, mut terms: Terms) -> Ended
+pub async fn serve<S>(stream: S, begun: Vec<u8>, peer: Option<SocketAddr>, router: Router, terms: Terms) -> Ended
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let Terms { first_by, patience, dated, mut stopping } = terms;
     let asked = AtomicBool::new(false);
     let malformed = AtomicBool::new(false);
     let service = service_fn(|mut request: Request<Incoming>| {
@@ -82,10 +83,10 @@ where
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .auto_date_header(terms.dated)
+        .auto_date_header(dated)
         .header_read_timeout(KEEP_ALIVE)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(Patient::new(stream, begun, terms.patience)), service)
+        .serve_connection(TokioIo::new(Patient::new(stream, begun, patience)), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let mut is_young = true;
@@ -94,14 +95,14 @@ where
         tokio::select! {
             biased;
             served = connection.as_mut() => break served,
-            () = tokio::time::sleep_until(terms.first_by), if is_young => {
+            () = tokio::time::sleep_until(first_by), if is_young => {
                 is_young = false;
                 if !asked.load(Ordering::Relaxed) {
                     return Ended::NoRequestInTime;
                 }
             }
             // An error means that the server has stopped altogether.
-            _ = terms.stopping.wait_for(|stops| *stops), if goes_on => {
+            _ = stopping.wait_for(|stops| *stops), if goes_on => {
                 goes_on = false;
                 connection.as_mut().graceful_shutdown();
             }
