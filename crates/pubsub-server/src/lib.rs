@@ -30,6 +30,7 @@ pub mod server;
 pub mod session;
 pub mod shard;
 mod sparse;
+pub mod stopping;
 pub mod stream;
 mod sync;
 pub mod token;

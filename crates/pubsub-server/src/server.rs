@@ -24,7 +24,7 @@ use axum::routing::get;
 use parking_lot::Mutex;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::Instant;
 
@@ -43,6 +43,7 @@ use crate::shard::connection::Purpose;
 use crate::shard::control::{Census, Control};
 use crate::shard::inbox::ShardMessage;
 use crate::shard::{Door, Settings, Shard};
+use crate::stopping::Stopping;
 use crate::token::KeyError;
 use crate::transport::Gate;
 use crate::transport::http::{Ended, Terms, serve};
@@ -163,7 +164,7 @@ impl Server {
         let service = Arc::new(api::Service::new(node, gate.clone(), metrics.clone(), config, local_addr));
 
         let alarm = Alarm::default();
-        let stopping = watch::Sender::new(false);
+        let stopping = Stopping::default();
         let mut intakes = Vec::with_capacity(shards);
         let mut ends = Vec::with_capacity(shards);
         for index in 0..shards {
@@ -172,7 +173,7 @@ impl Server {
                 index,
                 incoming,
                 service: service.clone(),
-                stopping: stopping.subscribe(),
+                stopping: stopping.clone(),
                 chance: ChaCha12Rng::seed_from_u64(chance.next_u64()),
             });
             let (ended, end) = oneshot::channel();
@@ -238,7 +239,7 @@ struct ShardParts<L: Listener> {
     index: usize,
     incoming: mpsc::Receiver<(L::Raw, Option<SocketAddr>)>,
     service: Arc<api::Service>,
-    stopping: watch::Receiver<bool>,
+    stopping: Stopping,
     chance: ChaCha12Rng,
 }
 
@@ -303,7 +304,7 @@ struct Ways<L: Listener> {
     short: Option<Arc<ShortWay<L>>>,
     /// For all else.
     router: Router,
-    stopping: watch::Receiver<bool>,
+    stopping: Stopping,
 }
 
 impl<L: Listener> Clone for Ways<L> {
@@ -314,7 +315,7 @@ impl<L: Listener> Clone for Ways<L> {
 
 impl<L: Listener> Ways<L> {
     /// All that stands on the public port.
-    fn open(service: &Arc<api::Service>, door: Arc<Door<L::Socket>>, stopping: watch::Receiver<bool>) -> Self {
+    fn open(service: &Arc<api::Service>, door: Arc<Door<L::Socket>>, stopping: Stopping) -> Self {
         let config = service.config();
         let entrance = Arc::new(Entrance::<L>::new(
             door,
@@ -362,12 +363,12 @@ async fn serve_raw<L: Listener>(raw: L::Raw, peer: Option<SocketAddr>, ways: Way
             }
         }
     });
-    let mut stopping = ways.stopping;
+    let stopping = ways.stopping;
     let received = tokio::select! {
         biased;
         received = received => received,
         // Whoever has not asked for anything is owed no answer.
-        _ = stopping.wait_for(|stops| *stops) => return,
+        () = stopping.told() => return,
     };
     let ended = match received {
         Ok(Some((stream, begun))) => {
@@ -441,7 +442,7 @@ async fn keep_house(engine: Arc<dyn Engine>, gate: Arc<Gate>, clock: Clock) {
 pub struct ServerHandle {
     local_addr: Option<SocketAddr>,
     service: Arc<api::Service>,
-    stopping: watch::Sender<bool>,
+    stopping: Stopping,
     alarm: Alarm,
     accepting: AbortHandle,
     housekeeping: AbortHandle,
@@ -527,7 +528,7 @@ impl ServerHandle {
     /// address.
     pub fn serve_internal<L: Listener>(&self, mut listener: L) -> Option<SocketAddr> {
         let address = listener.local_addr();
-        let mut stopping = self.stopping.subscribe();
+        let stopping = self.stopping.clone();
         let ways = Ways { short: None, router: api::internal_router(&self.service), stopping: stopping.clone() };
         let service = self.service.clone();
         let serving = spawn_vital(&self.alarm, "the internal listener", async move {
@@ -535,7 +536,7 @@ impl ServerHandle {
             loop {
                 let accepted = tokio::select! {
                     biased;
-                    _ = stopping.wait_for(|stops| *stops) => break,
+                    () = stopping.told() => break,
                     accepted = listener.accept() => accepted,
                 };
                 match accepted {
@@ -555,7 +556,7 @@ impl ServerHandle {
 
     fn stop(&self) {
         self.service.gate().close();
-        self.stopping.send_replace(true);
+        self.stopping.tell();
         self.accepting.abort();
         self.housekeeping.abort();
         self.node().hub.tell_all(|_| ShardMessage::Control(Control::Stop));

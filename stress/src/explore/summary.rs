@@ -132,7 +132,7 @@ mod tests {
         assert!(first.compare(&path).unwrap());
         let otherwise = Summary { fingerprint: "0x2".to_owned(), ..first.clone() };
         assert!(!otherwise.compare(&path).unwrap());
-        let others = Summary { rounds: 4, ..first.clone() };
+        let others = Summary { rounds: 4, ..first };
         assert!(others.compare(&path).unwrap_err().to_string().contains("other rounds"));
         let kept: Summary = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
         assert_eq!(kept.again.iter().map(|again| again.same).collect::<Vec<_>>(), [true, false]);

@@ -17,11 +17,11 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 use super::patient::Patient;
+use crate::stopping::Stopping;
 
 /// The peer of a request's connection, where it has an address.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +56,7 @@ pub struct Terms {
     /// Whether responses say when they were made, by the machine's clock.
     pub dated: bool,
     /// Tells when the server stops: what was asked by then is answered, and no more.
-    pub stopping: watch::Receiver<bool>,
+    pub stopping: Stopping,
 }
 
 /// Serves the requests of one connection, of which `begun` was read already.
@@ -64,7 +64,7 @@ pub async fn serve<S>(stream: S, begun: Vec<u8>, peer: Option<SocketAddr>, route
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Terms { first_by, patience, dated, mut stopping } = terms;
+    let Terms { first_by, patience, dated, stopping } = terms;
     let asked = AtomicBool::new(false);
     let malformed = AtomicBool::new(false);
     let service = service_fn(|mut request: Request<Incoming>| {
@@ -101,8 +101,7 @@ where
                     return Ended::NoRequestInTime;
                 }
             }
-            // An error means that the server has stopped altogether.
-            _ = stopping.wait_for(|stops| *stops), if goes_on => {
+            () = stopping.told(), if goes_on => {
                 goes_on = false;
                 connection.as_mut().graceful_shutdown();
             }
