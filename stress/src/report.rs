@@ -227,7 +227,10 @@ pub fn read_all(directory: &Path) -> Directory {
             continue;
         }
         if name == crate::explore::summary::FILE {
-            found.explored = serde_json::from_str(&text).ok();
+            match serde_json::from_str(&text) {
+                Ok(explored) => found.explored = Some(explored),
+                Err(error) => found.unreadable.push(format!("{name}: {error}")),
+            }
             continue;
         }
         if name == crate::hunt::matrix::FILE {

@@ -86,8 +86,6 @@ pub struct ServerConfig {
     pub file: Value,
     /// Port; 0 for any. A restart asks for the one it had.
     pub port: u16,
-    /// What was set by [`with`](Self::with), for those who want to know what a scenario changes.
-    settings: BTreeMap<String, String>,
 }
 
 impl Default for ServerConfig {
@@ -103,7 +101,6 @@ impl Default for ServerConfig {
                 "log": { "level": "warn" },
             }),
             port: 0,
-            settings: BTreeMap::new(),
         }
     }
 }
@@ -112,25 +109,34 @@ impl ServerConfig {
     /// With `value` at the dotted `key`.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
-        let value = value.into();
-        self.settings.insert(key.to_owned(), value.to_string());
         let mut place = &mut self.file;
         for part in key.split('.') {
             place = &mut place[part];
         }
-        *place = value;
+        *place = value.into();
         self
     }
 
-    /// On this port.
-    #[must_use]
-    pub fn on_port(self, port: u16) -> Self {
-        Self { port, ..self }
-    }
-
     /// What differs from the default, by key.
-    pub fn settings(&self) -> impl Iterator<Item = (String, String)> + use<> {
-        self.settings.clone().into_iter()
+    #[must_use]
+    pub fn settings(&self) -> BTreeMap<String, String> {
+        let mut settings = BTreeMap::new();
+        put_differences("", &self.file, &Self::default().file, &mut settings);
+        settings
+    }
+}
+
+/// Puts the values below `key` that are not those of `other` into `differences`.
+fn put_differences(key: &str, value: &Value, other: &Value, differences: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Object(entries) => {
+            for (name, value) in entries {
+                let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+                put_differences(&key, value, &other[name], differences);
+            }
+        }
+        _ if value == other => {}
+        _ => drop(differences.insert(key.to_owned(), value.to_string())),
     }
 }
 
@@ -250,7 +256,7 @@ impl Server {
     pub async fn restart(mut self) -> Result<Self, ServerError> {
         let _gone = self.child.wait().await;
         let port = self.address.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(0);
-        let again = Self::start(&self.binary.clone(), self.config.clone().on_port(port)).await?;
+        let again = Self::start(&self.binary.clone(), ServerConfig { port, ..self.config.clone() }).await?;
         // What the old process did is not mended by another.
         again.panics.lock().unwrap_or_else(PoisonError::into_inner).extend(self.panics());
         Ok(again)

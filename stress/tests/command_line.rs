@@ -232,7 +232,7 @@ fn a_busy_port_is_told_in_the_servers_own_words() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let config = stress::server::ServerConfig::default().on_port(port);
+    let config = stress::server::ServerConfig { port, ..Default::default() };
     let started = runtime.block_on(stress::server::Server::start(&common::binary(), config));
     let error = started.unwrap_err().to_string();
     assert!(error.contains("ended") && error.contains(&port.to_string()), "{error}");

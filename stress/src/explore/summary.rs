@@ -15,13 +15,15 @@ pub const FILE: &str = "explore.json";
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// Of the first round.
+    /// Of the lab and of what it ran.
+    pub commit: String,
+    /// Seed of the first round.
     pub from: Seed,
-    /// How many there were.
+    /// How many rounds there were.
     pub rounds: u64,
-    /// Whether they were strained, and with which faults only.
+    /// Whether they were strained.
     pub strained: bool,
-    /// Empty: all.
+    /// Kinds of fault that were drawn from; empty: all.
     pub faults: Vec<String>,
     /// Deliveries judged.
     pub delivered: u64,
@@ -49,6 +51,7 @@ impl Summary {
     #[must_use]
     pub fn of(from: Seed, options: &super::Options, explored: &Explored) -> Self {
         Self {
+            commit: crate::commit::commit(),
             from,
             rounds: explored.rounds,
             strained: options.strained,
@@ -111,9 +114,10 @@ impl Summary {
         let again: Vec<String> = again.collect();
         let broken = if self.broken == 0 { "0 broken".to_owned() } else { format!("**{} broken**", self.broken) };
         format!(
-            "{} plans drawn from seeds {} on and run in virtual time: {} deliveries judged, {broken}; {}",
+            "{} plans drawn from seeds {} on and run in virtual time, at commit {}: {} deliveries judged, {broken}; {}",
             number::count(self.rounds),
             self.from,
+            self.commit,
             number::count(self.delivered),
             if again.is_empty() { "not run again".to_owned() } else { again.join("; ") }
         )

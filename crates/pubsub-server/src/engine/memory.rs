@@ -29,8 +29,8 @@ pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(5 * 60);
 /// Letters in an epoch: 8 of 52 make a clash of two lives of one stream as likely as 1 in 5·10¹³.
 const EPOCH_LETTERS: usize = 8;
 
-/// Results remembered at most, about 20 MB each of clients and of the API: whoever publishes with keys faster than that for five minutes is remembered
-/// for less long.
+/// Results remembered at most, about 20 MB each of clients and of the API: whoever publishes with keys faster than that for
+/// five minutes is remembered for less long.
 const RESULTS_MAX: usize = 100_000;
 
 /// When to look again at a position that is past its time and stands, since somebody is subscribed.
@@ -157,6 +157,11 @@ impl MemoryEngine {
         }
     }
 
+    /// When to look at a stream that stays.
+    fn look_again(&self, channel: Arc<str>, kept: &Kept, now: Instant) {
+        self.positions.lock().add(kept.stream.position_until().max(now + LOOKED_AT_AGAIN), channel);
+    }
+
     /// Forgets streams that are too many.
     fn thin_out(&self, now: Instant) {
         let surplus = self.streams.len().saturating_sub(self.streams_max);
@@ -170,8 +175,7 @@ impl MemoryEngine {
                 if kept.stream.is_empty() && !kept.awaited && !self.feed.has_members(&channel) {
                     entry.remove();
                 } else {
-                    let due = kept.stream.position_until().max(now + LOOKED_AT_AGAIN);
-                    self.positions.lock().add(due, channel);
+                    self.look_again(channel, kept, now);
                 }
             }
         }
@@ -409,8 +413,7 @@ impl Engine for MemoryEngine {
                 let kept = entry.get_mut();
                 let awaited = kept.awaited && !planted::is(Bug::RanOutUnseen);
                 if self.lives(&channel, kept, now) || awaited {
-                    let due = kept.stream.position_until().max(now + LOOKED_AT_AGAIN);
-                    self.positions.lock().add(due, channel);
+                    self.look_again(channel, kept, now);
                 } else {
                     entry.remove();
                 }
