@@ -4,6 +4,7 @@
 //! of one kind moves no other. Masks, one for every frame, come from a stream of their own. ChaCha, because a mask must
 //! not be guessable by who chose the payload (RFC 6455, 10.3), and because its output is fixed across versions.
 
+#[expect(clippy::disallowed_types, reason = "the one seam; a seeded client does not come here")]
 use rand::rngs::SysRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _, TryRng as _};
 use rand_chacha::ChaCha8Rng;

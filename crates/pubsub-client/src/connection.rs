@@ -11,13 +11,14 @@
 mod session;
 mod topics;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use hashbrown::HashMap;
 use pubsub_protocol::websocket::{self, Opcode};
 use pubsub_protocol::{DisconnectCode, codes};
 use rand::Rng as _;

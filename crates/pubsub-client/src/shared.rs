@@ -239,7 +239,7 @@ mod tests {
         let first: Vec<RequestId> = (0..100).map(|_| a.next()).collect();
         assert_eq!(first, (0..100).map(|_| b.next()).collect::<Vec<_>>());
         assert_ne!(first[0], c.next());
-        assert_eq!(first.iter().collect::<std::collections::HashSet<_>>().len(), 100);
+        assert_eq!(first.iter().map(ToString::to_string).collect::<std::collections::BTreeSet<_>>().len(), 100);
     }
 
     #[tokio::test]

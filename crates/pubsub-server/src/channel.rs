@@ -12,7 +12,7 @@ pub mod permission;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pubsub_protocol::ErrorCode;
@@ -26,7 +26,7 @@ pub use permission::Caller;
 pub struct Channels {
     rules: ChannelConfig,
     without_namespace: Arc<NamespaceOptions>,
-    namespaces: HashMap<Box<str>, Arc<NamespaceOptions>>,
+    namespaces: BTreeMap<Box<str>, Arc<NamespaceOptions>>,
 }
 
 /// A channel whose name and namespace are in order.
@@ -59,7 +59,7 @@ impl Channels {
                 ..options.clone()
             })
         };
-        let mut namespaces = HashMap::with_capacity(config.namespaces.len());
+        let mut namespaces = BTreeMap::new();
         for namespace in &config.namespaces {
             namespaces.entry(namespace.name.as_str().into()).or_insert_with(|| effective(&namespace.options));
         }

@@ -132,7 +132,7 @@ impl Server {
     /// [`StartError`].
     pub fn start<L: Listener>(self, listener: L) -> Result<ServerHandle, StartError> {
         let config = Arc::new(self.config);
-        let mut chance = self.seed.map_or_else(rand::make_rng, ChaCha12Rng::seed_from_u64);
+        let mut chance = self.seed.map_or_else(chance_from_system, ChaCha12Rng::seed_from_u64);
         let clock = self.clock.unwrap_or_else(Clock::system);
         let shards = match (self.on_current_runtime, config.http_server.shards) {
             (true, _) => 1,
@@ -203,6 +203,12 @@ impl Server {
             internal: Mutex::default(),
         })
     }
+}
+
+/// The one place where chance comes from outside: a server that was given no seed.
+#[expect(clippy::disallowed_methods, reason = "this is the seam")]
+fn chance_from_system() -> ChaCha12Rng {
+    rand::make_rng()
 }
 
 fn spawn_vital(alarm: &Alarm, part: &str, work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {

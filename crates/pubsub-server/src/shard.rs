@@ -30,7 +30,7 @@ mod share;
 mod turn;
 mod work;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -111,7 +111,7 @@ pub struct Shard<S> {
     most: usize,
     members: Members,
     /// Answers to subscriptions whose markers have not come yet, by number.
-    answers: HashMap<u64, Option<(u64, u64)>>,
+    answers: BTreeMap<u64, Option<(u64, u64)>>,
     /// Frames and commands that the connection being visited may still have dealt with.
     visit: usize,
     /// Connections to be polled: those that have news, those that had one visit and were not done, and those that had more.
@@ -206,7 +206,7 @@ impl<S> Shard<S> {
             connections: Slab::new(),
             most: 0,
             members,
-            answers: HashMap::new(),
+            answers: BTreeMap::new(),
             visit: 0,
             runnable: VecDeque::new(),
             unfinished: VecDeque::new(),

@@ -5,7 +5,7 @@
 //! sleeping in the kernel: then a server's write never pays for waking the generator, which on another machine it would not
 //! either; latencies have that grain.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
@@ -59,7 +59,7 @@ pub struct Fleet {
     epoch: Instant,
     buffer: Vec<u8>,
     /// Beginnings of stamps whose ends have not come yet, where messages are pieces of a stream.
-    cut: HashMap<usize, Vec<u8>>,
+    cut: BTreeMap<usize, Vec<u8>>,
     publisher: Option<Line>,
     /// What came since this was last taken.
     pub received: Received,
@@ -111,7 +111,7 @@ impl Fleet {
             words: peer.words,
             epoch: Instant::now(),
             buffer: vec![0; 256 * 1024],
-            cut: HashMap::new(),
+            cut: BTreeMap::new(),
             publisher: None,
             received: Received::default(),
         };

@@ -3,6 +3,8 @@
 //!
 //! Its words are those of the floor.
 
+#![expect(clippy::disallowed_types, reason = "what anybody would write")]
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -5,11 +5,12 @@
 
 mod expiries;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ahash::RandomState;
+use hashbrown::HashMap;
 use pubsub_protocol::reply::PresenceStatsResult;
 use pubsub_protocol::{ClientInfo, Publication, StreamPosition};
 use rand::{Rng, RngExt, SeedableRng};
@@ -47,6 +48,7 @@ const STRIPES: usize = 64;
 pub struct MemoryEngine {
     streams: DashMap<Arc<str>, Kept, RandomState>,
     presence: DashMap<Arc<str>, Presence, RandomState>,
+    hasher: RandomState,
     /// Of clients, and of the API.
     client_results: Mutex<Results>,
     results: Mutex<Results>,
@@ -81,16 +83,14 @@ pub struct Sizes {
     pub results: usize,
 }
 
-#[derive(Default)]
 struct Presence {
     clients: BTreeMap<Box<str>, Arc<ClientInfo>>,
-    users: HashMap<Box<str>, u32>,
+    users: HashMap<Box<str>, u32, RandomState>,
 }
 
 /// Results of publishes with an idempotency key.
-#[derive(Default)]
 struct Results {
-    by_key: HashMap<ResultKey, (StreamPosition, Instant)>,
+    by_key: HashMap<ResultKey, (StreamPosition, Instant), RandomState>,
     /// Oldest first: all live equally long.
     until: VecDeque<(Instant, ResultKey)>,
 }
@@ -107,9 +107,10 @@ impl MemoryEngine {
             RandomState::with_seeds(chance.next_u64(), chance.next_u64(), chance.next_u64(), chance.next_u64());
         Self {
             streams: DashMap::with_hasher_and_shard_amount(hasher.clone(), STRIPES),
-            presence: DashMap::with_hasher_and_shard_amount(hasher, STRIPES),
-            client_results: Mutex::default(),
-            results: Mutex::default(),
+            presence: DashMap::with_hasher_and_shard_amount(hasher.clone(), STRIPES),
+            client_results: Mutex::new(Results::new(hasher.clone())),
+            results: Mutex::new(Results::new(hasher.clone())),
+            hasher,
             histories: Mutex::new(Expiries::new(now)),
             positions: Mutex::new(Expiries::new(now)),
             epochs: Mutex::new(chance),
@@ -279,6 +280,10 @@ impl MemoryEngine {
 }
 
 impl Results {
+    fn new(hasher: RandomState) -> Self {
+        Self { by_key: HashMap::with_hasher(hasher), until: VecDeque::new() }
+    }
+
     fn find(&self, channel: &str, key: &str, now: Instant) -> Option<StreamPosition> {
         let (position, until) = self.by_key.get(&(channel.into(), key.into()))?;
         (*until > now && !planted::is(Bug::IdempotencyIgnored)).then(|| position.clone())
@@ -345,7 +350,8 @@ impl Engine for MemoryEngine {
     }
 
     fn add_presence<'a>(&'a self, channel: &'a str, info: Arc<ClientInfo>) -> Answer<'a, ()> {
-        let mut presence = self.presence.entry(channel.into()).or_default();
+        let nobody = || Presence { clients: BTreeMap::new(), users: HashMap::with_hasher(self.hasher.clone()) };
+        let mut presence = self.presence.entry(channel.into()).or_insert_with(nobody);
         let user = info.user.as_str().into();
         if presence.clients.insert(info.client.as_str().into(), info).is_none() {
             *presence.users.entry(user).or_default() += 1;

@@ -82,7 +82,7 @@ mod tests {
     fn an_id_leads_back_to_its_place_and_is_never_twice_the_same() {
         let secret = RandomState::with_seeds(1, 2, 3, 4);
         let mut chance = ChaCha12Rng::seed_from_u64(7);
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = std::collections::BTreeSet::new();
         for slot in [0, 1, 77, u32::MAX] {
             for shard in [0, 1, u16::MAX] {
                 let place = Place { shard, slot };

@@ -4,7 +4,7 @@
 //! checked: application data is JSON, positions in time are seconds.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use pubsub_protocol::Payload;
@@ -180,7 +180,7 @@ impl ConnectClaims {
         }
         let mut channels = wire.channels.unwrap_or_default();
         if subs.is_empty() {
-            let mut seen = HashSet::new();
+            let mut seen = BTreeSet::new();
             channels.retain(|channel| seen.insert(channel.clone()));
         } else {
             channels.clear();

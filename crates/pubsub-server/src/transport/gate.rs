@@ -1,6 +1,6 @@
 //! Who is let in: limits that are looked at before a WebSocket exists.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ pub struct Gate {
     rate_per_s: u32,
     rate: Mutex<Bucket>,
     rate_per_address_per_s: u32,
-    addresses: Mutex<HashMap<IpAddr, Bucket>>,
+    addresses: Mutex<BTreeMap<IpAddr, Bucket>>,
 }
 
 /// Why a connection is not let in.

@@ -1,6 +1,6 @@
 //! The server as a child process, and what can be seen of it from outside.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::net::SocketAddr;
@@ -87,7 +87,7 @@ impl Victim {
     }
 
     /// All metrics, by name and labels.
-    pub(crate) async fn metrics(&self) -> HashMap<String, f64> {
+    pub(crate) async fn metrics(&self) -> BTreeMap<String, f64> {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
         let mut text = String::new();

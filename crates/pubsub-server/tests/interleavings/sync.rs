@@ -117,9 +117,16 @@ impl<'a, K: Ord, V> Entry<'a, K, V> {
         K: Clone,
         V: Default,
     {
+        self.or_insert_with(V::default)
+    }
+
+    pub(crate) fn or_insert_with(self, value: impl FnOnce() -> V) -> Ref<'a, K, V>
+    where
+        K: Clone,
+    {
         match self {
             Self::Occupied(entry) => entry.0,
-            Self::Vacant(entry) => entry.insert(V::default()),
+            Self::Vacant(entry) => entry.insert(value()),
         }
     }
 }

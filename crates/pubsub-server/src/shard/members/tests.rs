@@ -1,6 +1,6 @@
 //! Members against a naive model that knows no states: who is in, what each was answered, and what therefore is due.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use pubsub_protocol::push::PushBody;
@@ -31,7 +31,7 @@ struct Harness {
     /// By slot.
     places: BTreeMap<u32, Place>,
     next_join: u64,
-    answers: HashMap<u64, Option<(u64, u64)>>,
+    answers: BTreeMap<u64, Option<(u64, u64)>>,
 }
 
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl Harness {
             name: CHANNEL.into(),
             places: BTreeMap::new(),
             next_join: 1,
-            answers: HashMap::new(),
+            answers: BTreeMap::new(),
         }
     }
 
