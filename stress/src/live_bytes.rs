@@ -1,10 +1,10 @@
-//! What a thread has allocated and not given back, to the byte, as the allocator counts it (the server's own, jemalloc).
+//! What a thread, or this process, has allocated and not given back, as the allocator counts it (the server's own, jemalloc).
 //!
-//! Resident memory, which [`monitor`](crate::monitor) reads, has pages that were given back late and pages shared with nobody
-//! knows whom. Where server, clients and lab live on one thread and a whole day has to be level, that is not
-//! good enough. What other threads of the process do meanwhile is not counted.
+//! Resident memory has pages that were given back late and pages shared with nobody knows whom. Where server, clients and lab live on
+//! one thread and a whole day has to be level, that is not good enough: [`live_bytes`] is of one thread, to the byte.
 
 use tikv_jemalloc_ctl::thread::{ThreadLocal, allocatedp, deallocatedp};
+use tikv_jemalloc_ctl::{epoch, stats};
 use tikv_jemallocator::Jemalloc;
 
 #[global_allocator]
@@ -23,9 +23,26 @@ pub fn live_bytes() -> u64 {
     allocated.saturating_sub(given_back)
 }
 
+/// Bytes that all threads of this process together have allocated, without those that they have given back.
+#[must_use]
+pub fn live_bytes_of_all() -> Option<u64> {
+    epoch::advance().ok()?;
+    stats::allocated::read().ok().map(|bytes| bytes as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_any_thread_takes_is_counted_for_the_process() {
+        let before = live_bytes_of_all().unwrap();
+        let taken = std::thread::spawn(|| Vec::<u8>::with_capacity(1 << 28)).join().unwrap();
+        // Other tests take and give back meanwhile, but not as much.
+        assert!(live_bytes_of_all().unwrap() > before + (1 << 27));
+        drop(taken);
+        assert!(live_bytes_of_all().unwrap() < before + (1 << 27));
+    }
 
     #[test]
     fn what_is_taken_counts_until_it_is_given_back() {

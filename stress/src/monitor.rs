@@ -1,8 +1,10 @@
 //! What a process uses, watched from outside: [`ResourceMonitor`].
 //!
-//! The one room of the lab that reads the machine (`/proc`) instead of a seam. It trusts no counter of the watched process. Time
-//! is tokio's, so that samples line up with the rest of the run.
+//! The one room of the lab that reads the machine (`/proc`) instead of a seam. Only what the allocator of a process has handed out,
+//! nobody can see from outside: there it takes the word of the process ([`Heap`]), beside what is resident. Time is tokio's, so that
+//! samples line up with the rest of the run.
 
+use std::fmt;
 use std::time::Duration;
 
 use procfs::CurrentSI as _;
@@ -10,6 +12,7 @@ use procfs::process::Process;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::live_bytes::live_bytes_of_all;
 use crate::trend::{Trend, trend};
 
 /// A sample could not be taken.
@@ -74,6 +77,9 @@ pub struct Sample {
     pub at: f64,
     /// Bytes resident in memory.
     pub resident_bytes: u64,
+    /// Bytes allocated and not given back. `None`: nobody said, or not anew since the last sample.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live_bytes: Option<u64>,
     /// Bytes in memory, shared ones divided among those who share them. 0 where the kernel does not tell.
     pub proportional_bytes: u64,
     /// Open descriptors.
@@ -84,6 +90,15 @@ pub struct Sample {
     pub cpu_seconds: f64,
     /// Context switches so far, wanted and unwanted.
     pub context_switches: u64,
+}
+
+/// Tells how many bytes a process has allocated and not given back, if it is known anew.
+pub struct Heap(Box<dyn Fn() -> Option<u64> + Send + Sync>);
+
+impl fmt::Debug for Heap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Heap")
+    }
 }
 
 /// Watches a process.
@@ -98,6 +113,7 @@ pub struct Sample {
 /// monitor.sample().unwrap();
 /// let report = monitor.report();
 /// assert!(report.peak.resident_bytes >= report.initial.resident_bytes + (60 << 20));
+/// assert!(report.peak.live_bytes >= report.initial.live_bytes.map(|bytes| bytes + (60 << 20)));
 /// drop(held);
 /// # });
 /// ```
@@ -106,6 +122,7 @@ pub struct ResourceMonitor {
     pid: i32,
     process: Process,
     is_self: bool,
+    heap: Option<Heap>,
     began: Instant,
     ticks_per_second: f64,
     samples: Vec<Sample>,
@@ -123,6 +140,7 @@ impl ResourceMonitor {
             pid,
             process,
             is_self: false,
+            heap: None,
             began: Instant::now(),
             ticks_per_second: procfs::ticks_per_second() as f64,
             samples: Vec::new(),
@@ -134,7 +152,14 @@ impl ResourceMonitor {
     /// # Errors
     /// When `/proc` is not there.
     pub fn of_self() -> Result<Self, MonitorError> {
-        Ok(Self { is_self: true, ..Self::of(std::process::id())? })
+        Ok(Self { is_self: true, ..Self::of(std::process::id())?.heap(live_bytes_of_all) })
+    }
+
+    /// Who is asked, with each sample, what the process has allocated.
+    #[must_use]
+    pub fn heap(mut self, count: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Self {
+        self.heap = Some(Heap(Box::new(count)));
+        self
     }
 
     /// Takes a sample, and keeps it.
@@ -163,6 +188,7 @@ impl ResourceMonitor {
         Ok(Sample {
             at: self.began.elapsed().as_secs_f64(),
             resident_bytes,
+            live_bytes: self.heap.as_ref().and_then(|heap| heap.0()),
             proportional_bytes,
             descriptors: self.process.fd_count()? as u64,
             threads: status.threads,
@@ -196,18 +222,24 @@ impl ResourceMonitor {
         for sample in &self.samples {
             peak.at = sample.at;
             peak.resident_bytes = peak.resident_bytes.max(sample.resident_bytes);
+            peak.live_bytes = peak.live_bytes.max(sample.live_bytes);
             peak.proportional_bytes = peak.proportional_bytes.max(sample.proportional_bytes);
             peak.descriptors = peak.descriptors.max(sample.descriptors);
             peak.threads = peak.threads.max(sample.threads);
             peak.cpu_seconds = peak.cpu_seconds.max(sample.cpu_seconds);
             peak.context_switches = peak.context_switches.max(sample.context_switches);
         }
-        let points: Vec<(f64, f64)> = self.samples.iter().map(|s| (s.at, s.resident_bytes as f64)).collect();
+        let resident: Vec<(f64, f64)> = self.samples.iter().map(|s| (s.at, s.resident_bytes as f64)).collect();
+        let live: Vec<(f64, u64)> = self.samples.iter().filter_map(|s| Some((s.at, s.live_bytes?))).collect();
+        let points: Vec<(f64, f64)> = live.iter().map(|&(at, bytes)| (at, bytes as f64)).collect();
+        let (first, last) = (self.samples.first().copied(), self.samples.last().copied());
         ResourceReport {
-            initial: self.samples.first().copied().unwrap_or_default(),
+            // It may be told a little later than the rest.
+            initial: Sample { live_bytes: live.first().map(|live| live.1), ..first.unwrap_or_default() },
             peak,
-            last: self.samples.last().copied().unwrap_or_default(),
-            resident_trend: trend(&points),
+            last: Sample { live_bytes: live.last().map(|live| live.1), ..last.unwrap_or_default() },
+            resident_trend: trend(&resident),
+            live_trend: trend(&points),
             samples: self.samples.clone(),
         }
     }
@@ -224,6 +256,9 @@ pub struct ResourceReport {
     pub last: Sample,
     /// Whether resident memory grows.
     pub resident_trend: Option<Trend>,
+    /// Whether allocated memory grows.
+    #[serde(default)]
+    pub live_trend: Option<Trend>,
     /// All samples.
     pub samples: Vec<Sample>,
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use pubsub_server::cli::{Cli, Command, SourceArgs, token};
 use pubsub_server::config::{self, Config, LogFormat, LogLevel, Problems};
+use pubsub_server::metrics::process::heap_counted_by;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
@@ -17,6 +18,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const MISTAKE: u8 = 2;
 
 fn main() -> ExitCode {
+    heap_counted_by(allocated_bytes);
     let cli = Cli::from_process();
     match cli.command {
         None => run(&cli.sources),
@@ -32,6 +34,12 @@ fn main() -> ExitCode {
             answer(arguments.sources.load(), |config| token::subscription(&arguments, config, now()))
         }
     }
+}
+
+/// What jemalloc has handed out. It sums up its counts only when asked to.
+fn allocated_bytes() -> Option<u64> {
+    tikv_jemalloc_ctl::epoch::advance().ok()?;
+    tikv_jemalloc_ctl::stats::allocated::read().ok().map(|bytes| bytes as u64)
 }
 
 fn run(sources: &SourceArgs) -> ExitCode {

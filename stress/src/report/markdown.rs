@@ -4,6 +4,7 @@ use super::plot::{self, RECOVERY};
 use super::{Report, number};
 use crate::monitor::Sample;
 use crate::threshold::{Side, Threshold};
+use crate::trend::Trend;
 use crate::verdict::Verdict;
 
 /// Lines of a table after its head.
@@ -50,6 +51,8 @@ pub fn section(report: &Report, plots: &str) -> String {
             "memory, first MiB",
             "peak",
             "last",
+            "slope KiB/s (p)",
+            "allocated MiB: start → peak → end",
             "slope KiB/s (p)",
             "descriptors, peak",
             "threads, peak",
@@ -115,19 +118,27 @@ fn latencies(report: &Report) -> impl Iterator<Item = Vec<String>> {
     })
 }
 
+/// What is allocated, in MiB, where that is known.
+fn live(sample: &Sample) -> String {
+    sample.live_bytes.map_or_else(|| "–".to_owned(), |bytes| format!("{:.1}", bytes as f64 / f64::from(1 << 20)))
+}
+
 /// Server and lab apart: they share the machine.
 fn resources(report: &Report) -> impl Iterator<Item = Vec<String>> {
     report.resources.iter().map(|(name, resources)| {
         let mib = |sample: &Sample| format!("{:.1}", sample.resident_bytes as f64 / f64::from(1 << 20));
-        let slope = resources.resident_trend;
+        let slope = |trend: Option<Trend>| {
+            trend.map_or_else(|| "too few samples".to_owned(), |t| format!("{:.1} ({:.3})", t.per_second / 1024.0, t.p))
+        };
         vec![
             name.clone(),
             format!("{:.2}", resources.cpu_seconds()),
             mib(&resources.initial),
             mib(&resources.peak),
             mib(&resources.last),
-            slope
-                .map_or_else(|| "too few samples".to_owned(), |t| format!("{:.1} ({:.3})", t.per_second / 1024.0, t.p)),
+            slope(resources.resident_trend),
+            [resources.initial, resources.peak, resources.last].map(|sample| live(&sample)).join(" → "),
+            slope(resources.live_trend),
             number::count(resources.peak.descriptors),
             number::count(resources.peak.threads),
         ]

@@ -46,6 +46,8 @@ fn timeline(report: &Report) -> Option<String> {
         return None;
     }
     let memory = |name: &str| sampled(name).iter().map(|s| (s.at, s.resident_bytes as f64 / MIB)).collect();
+    let allocated: Vec<(f64, f64)> =
+        sampled("server").iter().filter_map(|s| Some((s.at, s.live_bytes? as f64 / MIB))).collect();
     let cores = |name: &str| {
         let used = |pair: &[crate::monitor::Sample]| {
             let seconds = pair[1].at - pair[0].at;
@@ -56,10 +58,14 @@ fn timeline(report: &Report) -> Option<String> {
     let processes = |of: &dyn Fn(&str) -> Vec<(f64, f64)>| {
         ["server", "lab"].iter().map(|name| Line::new(name, of(name))).filter(|line| !line.points.is_empty()).collect()
     };
+    let mut memory: Vec<Line> = processes(&memory);
+    if !allocated.is_empty() {
+        memory.push(Line::new("server, allocated", allocated));
+    }
     let panels = [
         Panel::new("deliveries/s", vec![Line::new("deliveries", report.timeline.delivery_rate())]),
         Panel::new("in force", vec![Line::new("subscriptions", report.timeline.live())]),
-        Panel::new("MiB", processes(&memory)),
+        Panel::new("MiB", memory),
         Panel::new("cores", processes(&cores)),
     ];
     let held: Vec<(f64, f64)> = report

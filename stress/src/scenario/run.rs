@@ -1,11 +1,12 @@
 //! What a scenario finds on its way, and the verdict over it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::budget::Budget;
 use crate::fault::{Fault, FaultCounts, Faults, Plan};
@@ -16,7 +17,7 @@ use crate::monitor::{ResourceMonitor, ResourceReport, machine_cpu_seconds};
 use crate::oracle::{Class, Judgement, Law, Tally};
 use crate::report::{FaultReport, LatencyReport, Plot, Report, VIRTUAL, Violation};
 use crate::scenario::unfinished::Unfinished;
-use crate::scenario::{Context, Scenario, Subject};
+use crate::scenario::{Context, Scenario, Subject, stats};
 use crate::threshold::{Side, Threshold};
 use crate::timeline::Timeline;
 use crate::verdict::Verdict;
@@ -29,6 +30,8 @@ const FULL_ENOUGH: f64 = 0.5;
 const OTHER_CORES_MAX: f64 = 0.3;
 /// How often processes are looked at.
 const SAMPLE_EVERY: Duration = Duration::from_millis(250);
+/// How often the server is asked for what it alone knows: rarely, for its answer takes as long as it has descriptors.
+const ASK_EVERY: Duration = Duration::from_secs(2);
 
 /// See the module.
 #[derive(Debug)]
@@ -298,6 +301,20 @@ pub struct Watch {
     machine: Option<f64>,
 }
 
+/// Asks the server now and then how much it has allocated. One that cannot answer is not asked for long.
+async fn ask_for_heap(address: String, heap: Arc<AtomicU64>) {
+    let mut ticks = tokio::time::interval(ASK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let asked = tokio::time::timeout(ASK_EVERY / 2, stats::metric(&address, "process_heap_bytes")).await;
+        if let Ok(Ok(bytes)) = asked {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of bytes")]
+            heap.store(bytes as u64, Relaxed);
+        }
+    }
+}
+
 /// What a watch has seen so far. Cloning shares.
 #[derive(Clone, Debug)]
 pub struct Watched(Vec<(&'static str, Arc<Mutex<ResourceMonitor>>)>);
@@ -318,11 +335,18 @@ impl Watch {
     /// Begins.
     #[must_use]
     pub fn begin(subject: &Subject) -> Self {
-        let server = subject.server().and_then(|server| ResourceMonitor::of(server.pid()).ok());
+        let mut tasks = JoinSet::new();
+        let heap = Arc::new(AtomicU64::new(0));
+        let told = Arc::clone(&heap);
+        // Each answer is taken once: a number that is looked at again is no second sample.
+        let heap_told = move || Some(told.swap(0, Relaxed)).filter(|&bytes| bytes > 0);
+        let server = subject.server().and_then(|server| Some(ResourceMonitor::of(server.pid()).ok()?.heap(heap_told)));
+        if server.is_some() {
+            tasks.spawn(ask_for_heap(subject.address().to_owned(), heap));
+        }
         let monitors = [("server", server), ("lab", ResourceMonitor::of_self().ok())];
         let watched: Vec<_> =
             monitors.into_iter().filter_map(|(name, monitor)| Some((name, Arc::new(Mutex::new(monitor?))))).collect();
-        let mut tasks = JoinSet::new();
         for (_, monitor) in &watched {
             let monitor = Arc::clone(monitor);
             tasks.spawn(async move {

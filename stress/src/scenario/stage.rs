@@ -96,9 +96,10 @@ impl Stage {
             .with("channel.without_namespace.history_ttl", history_ttl);
         let subject = context.subject(config).await?;
         warm_up(subject.address(), context.seed).await?;
-        let watch = Watch::begin(&subject);
         let mut memory = subject.server().map(|server| ResourceMonitor::of(server.pid())).transpose()?;
+        // Before it is watched: whoever watches it asks it, over a connection.
         let sample = memory.as_mut().map(ResourceMonitor::sample).transpose()?.unwrap_or_default();
+        let watch = Watch::begin(&subject);
         let before = Before { sample, counts: Counts::read(subject.address()).await?, is_past: false };
         let faults = Faults::new(&plan);
         let fleet = Fleet::new(&plan, faults.clone(), subject.address(), options);

@@ -294,6 +294,13 @@ pub static FAMILIES: &[Family] = &[
         maybe(process.resident_bytes)
     })
     .in_(In::Bytes),
+    Family::new(
+        Gauge,
+        "process_heap",
+        "Memory that is allocated and not given back, as the allocator counts it. What is resident beyond it, the allocator keeps for later.",
+        |_, process| maybe(process.heap_bytes),
+    )
+    .in_(In::Bytes),
     Family::new(Gauge, "process_open_fds", "Open descriptors; each connection is one.", |_, process| {
         maybe(process.open_fds)
     }),

@@ -272,10 +272,12 @@ fn the_text_tells_what_the_snapshot_tells() {
 
 #[test]
 fn the_process_is_told_of() {
+    process::heap_counted_by(|| Some(12_345));
     let text = Metrics::new(1).encode();
     let samples = samples(&text);
     let resident = samples["process_resident_memory_bytes"];
     assert!((1e6..1e12).contains(&resident), "{resident} bytes");
+    assert_eq!(samples["process_heap_bytes"], 12_345.0);
     let (open, max) = (samples["process_open_fds"], samples["process_max_fds"]);
     assert!(open >= 3.0 && open <= max, "{open} of {max}");
 }
@@ -333,6 +335,7 @@ fn the_documentation_lists_every_metric() {
     let found: Vec<_> = documentation.lines().filter(|line| line.starts_with("| `p")).collect();
     assert_eq!(found, expected, "docs/metrics.md should have these rows:\n{}", expected.join("\n"));
     // And the text has them under these names.
+    process::heap_counted_by(|| Some(12_345));
     let text = busy().encode();
     let series: BTreeSet<_> =
         samples(&text).keys().map(|series| series.split('{').next().unwrap().to_owned()).collect();
