@@ -9,6 +9,7 @@
 //! - [`peer`], [`others`]: to whom; [`process`]: a server as a child, and what it uses
 //! - [`floor`]: the least a server can cost; [`naive`]: what one writes in an afternoon
 //! - [`growth`]: how it grows; [`once`]: what is looked at once, for itself
+//! - [`wsload`]: whether another load generator sees the same
 //! - [`goals`]: what it should come to; [`report`]: the page and its plots
 
 pub mod churn;
@@ -28,6 +29,7 @@ pub mod stamp;
 pub mod stream;
 pub mod words;
 pub mod workload;
+pub mod wsload;
 
 use std::collections::BTreeMap;
 

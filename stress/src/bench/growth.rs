@@ -1,7 +1,7 @@
 //! How the server grows: one thing is made larger at a time, and what that costs is fitted by a power of it.
 //!
 //! What has to be touched may grow as fast as it (exponent 1), and no faster. What need not be touched must not show at all
-//! (exponent 0).
+//! (exponent 0). The server uses all processors, and where the sweep says so one: a single shard, and with it a single thread that delivers.
 
 use std::time::Duration;
 
@@ -95,12 +95,13 @@ const fn aside(wanted: Wanted) -> Wanted {
 /// When the server does not do its work.
 pub fn run(options: &[String], mut done: impl FnMut(&str, f64, &Figures)) -> anyhow::Result<Vec<Sweep>> {
     let larger = ["websocket.message_size_limit=2097152".to_owned(), "client.queue_max_size=67108864".to_owned()];
-    let peer = server(OURS, &[options, &larger].concat())?;
-    let mut sweep = |what, points: Vec<(f64, Workload)>, wanted: &[Wanted]| -> anyhow::Result<Sweep> {
+    let all = server(OURS, &[options, &larger].concat())?;
+    let one = server(OURS, &[options, &larger, &["http_server.shards=1".to_owned()]].concat())?;
+    let mut sweep = |peer: &Peer, what, points: Vec<(f64, Workload)>, wanted: &[Wanted]| -> anyhow::Result<Sweep> {
         let mut curves: Vec<Curve> =
             wanted.iter().map(|&(name, unit, touches, _)| Curve { name, unit, touches, points: Vec::new() }).collect();
         for (size, workload) in points {
-            let figures = measure(&peer, &workload).map_err(|error| error.context(format!("{what}, {size}")))?;
+            let figures = measure(peer, &workload).map_err(|error| error.context(format!("{what}, {size}")))?;
             done(what, size, &figures);
             let point = Point { workload: &workload, figures };
             for (curve, wanted) in curves.iter_mut().zip(wanted) {
@@ -110,11 +111,13 @@ pub fn run(options: &[String], mut done: impl FnMut(&str, f64, &Figures)) -> any
         Ok(Sweep { what, curves })
     };
     Ok(vec![
-        sweep("subscribers of one channel", fan_outs(), &[PER_PUBLICATION])?,
-        sweep("channels", channels(), &[aside(PER_DELIVERY)])?,
-        sweep("subscriptions of each connection", subscriptions(), &[MEMORY_EACH, STORM_EACH])?,
-        sweep("bytes of payload", payloads(), &[PER_DELIVERY])?,
-        sweep("connections", connections(), &[MEMORY, aside(PER_DELIVERY)])?,
+        sweep(&all, "subscribers of one channel", fan_outs(), &[PER_PUBLICATION])?,
+        sweep(&one, "subscribers of one channel, one core", fan_outs(), &[PER_PUBLICATION])?,
+        sweep(&all, "channels", channels(), &[aside(PER_DELIVERY)])?,
+        sweep(&all, "subscriptions of each connection", subscriptions(), &[MEMORY_EACH, STORM_EACH])?,
+        sweep(&all, "bytes of payload", payloads(), &[PER_DELIVERY])?,
+        sweep(&all, "connections", connections(), &[MEMORY, aside(PER_DELIVERY)])?,
+        sweep(&one, "connections, one core", connections(), &[MEMORY, aside(PER_DELIVERY)])?,
     ])
 }
 

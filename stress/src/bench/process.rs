@@ -53,6 +53,12 @@ impl Child {
         Ok(child)
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// CPU time used so far by all of its threads and children, in seconds.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use super::growth::{FLAT, LINEAR, Sweep};
 use super::once::{AFTERWARDS, Once, PING_INTERVAL};
 use super::peer::{FLOOR, Peer};
 use super::workload::{Figures, Load, Workload};
+use super::wsload::{APART_MAX, Pair, Seen};
 use crate::report::svg::{Series, log_lines, rows};
 
 /// Above this, a figure is not that of a quiet machine.
@@ -39,6 +40,8 @@ pub struct Run {
     pub once: Option<Once>,
     /// How the server grows, if that was measured.
     pub growth: Vec<Sweep>,
+    /// What another load generator saw, if there was one.
+    pub beside: Vec<Pair>,
 }
 
 /// A column of a table: its head, and where its figure is.
@@ -63,7 +66,7 @@ fn columns(workload: &Workload) -> &'static [Column] {
 /// The page, in Markdown, and its plots by file name. `folder` is where they are, seen from the page.
 #[must_use]
 pub fn page(run: &Run, workloads: &[Workload], peers: &[Peer], folder: &str) -> (String, Vec<(String, String)>) {
-    let Run { setting, results, once, growth } = run;
+    let Run { setting, results, once, growth, beside } = run;
     let mut page = String::from("# Benchmarks\n\n<!-- Made by the benchmark. Do not edit: run it again. -->\n\n");
     let mut plots = Vec::new();
     let _ = writeln!(
@@ -108,6 +111,9 @@ pub fn page(run: &Run, workloads: &[Workload], peers: &[Peer], folder: &str) -> 
     }
     if !growth.is_empty() {
         growth_section(&mut page, &mut plots, growth, folder);
+    }
+    if !beside.is_empty() {
+        beside_section(&mut page, beside);
     }
     page.push_str("\n## Doubts\n\n");
     let doubts = doubts(run);
@@ -196,12 +202,37 @@ fn growth_section(page: &mut String, plots: &mut Vec<(String, String)>, growth: 
             .iter()
             .map(|curve| Series { name: format!("{}, {}", curve.name, curve.unit), points: curve.points.clone() })
             .collect();
-        let file = format!("growth-{}.svg", sweep.what.split(' ').next().unwrap_or(sweep.what));
+        let file = format!("growth-{}.svg", sweep.what.replace(", ", "-").replace(' ', "-"));
         plots.push((file, log_lines(&format!("What grows with {}", sweep.what), sweep.what, "", &series)));
     }
     page.push('\n');
     for (file, _) in plots.iter().filter(|(file, _)| file.starts_with("growth-")) {
         let _ = writeln!(page, "![{file}]({folder}/{file})\n");
+    }
+}
+
+fn beside_section(page: &mut String, beside: &[Pair]) {
+    page.push_str(
+        "\n## The load generator beside another\n\n`wsload` shares no code with ours and does the same to the same server, by turns. \
+         What differs is when it publishes within a second and how it waits for data.\n\n\
+         | workload | load generator | deliveries | CPU µs/delivery | ours, of the other |\n|---|---|---|---|---|\n",
+    );
+    for pair in beside {
+        for (name, rounds) in [("ours", &pair.ours), ("wsload", &pair.other)] {
+            let sum = |of: fn(&Seen) -> u64| rounds.iter().map(of).sum::<u64>();
+            let (low, median, high) = median(rounds.iter().map(|seen| seen.cpu_us).collect());
+            let _ = writeln!(
+                page,
+                "| {} | {name} | {} of {} | {} ({}–{}) | {} |",
+                pair.workload,
+                sum(|seen| seen.deliveries),
+                sum(|seen| seen.expected),
+                show(median),
+                show(low),
+                show(high),
+                if name == "ours" { format!("{:.2}×", pair.ratio()) } else { String::new() }
+            );
+        }
     }
 }
 
@@ -228,7 +259,8 @@ pub fn spread(rounds: &[Figures], figure: fn(&Figures) -> f64) -> (f64, f64, f64
     median(rounds.iter().map(figure).collect())
 }
 
-fn median(mut values: Vec<f64>) -> (f64, f64, f64) {
+/// Lowest, median and highest of some.
+pub(super) fn median(mut values: Vec<f64>) -> (f64, f64, f64) {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     let median = if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) };
@@ -244,7 +276,7 @@ fn show(value: f64) -> String {
 }
 
 fn doubts(run: &Run) -> Vec<String> {
-    let Run { setting, results, growth, .. } = run;
+    let Run { setting, results, growth, beside, .. } = run;
     let mut doubts = Vec::new();
     if setting.load_before > 0.5 {
         doubts.push(format!(
@@ -278,6 +310,14 @@ fn doubts(run: &Run) -> Vec<String> {
                 }
             }
         }
+    }
+    for pair in beside.iter().filter(|pair| !pair.agree()) {
+        doubts.push(format!(
+            "{}: ours and wsload do not agree about all deliveries, and within {:.0} % about their cost: {:.2} times that of wsload.",
+            pair.workload,
+            APART_MAX * 100.0,
+            pair.ratio()
+        ));
     }
     for sweep in growth {
         for curve in sweep.curves.iter().filter(|curve| curve.exponent() > curve.exponent_max()) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use stress::bench::{self, floor, growth, naive, once, others, peer, report, workload};
+use stress::bench::{self, floor, growth, naive, once, others, peer, report, workload, wsload};
 use stress::budget;
 use stress::commit::commit;
 
@@ -33,6 +33,9 @@ struct Arguments {
     /// Measure how the server grows with subscribers, channels, subscriptions, payload and connections (3 min).
     #[arg(long)]
     growth: bool,
+    /// Have this binary of wsload, another load generator, do W2, W3 and W5 too, to see whether ours measures the same.
+    #[arg(long)]
+    wsload: Option<PathBuf>,
     /// Options of the server, as `http_server.shards=1`.
     #[arg(long)]
     set: Vec<String>,
@@ -119,7 +122,18 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     } else {
         Vec::new()
     };
-    let run = report::Run { setting, results, once, growth };
+    let beside = match &arguments.wsload {
+        None => Vec::new(),
+        Some(program) => {
+            wsload::run(program, &workloads, arguments.rounds, &arguments.set, |workload, generator, seen| {
+                eprintln!(
+                    "{workload} by {generator}: {} of {} deliveries, {:.3} µs/delivery",
+                    seen.deliveries, seen.expected, seen.cpu_us
+                );
+            })?
+        }
+    };
+    let run = report::Run { setting, results, once, growth, beside };
     let folder = arguments.out.as_ref().map(|out| out.with_extension(""));
     let shown =
         folder.as_ref().and_then(|folder| folder.file_name()).map_or("bench".into(), |name| name.to_string_lossy());
