@@ -81,8 +81,15 @@ pub fn make_small(broken: &Broken, runs: usize) -> Plan {
     })
 }
 
-/// Runs the rounds `from..from + rounds`, on so many threads; what comes out does not depend on how many.
-pub fn many(from: u64, rounds: u64, options: &Options, jobs: usize, told: &(dyn Fn(u64) + Sync)) -> Explored {
+/// Runs the rounds `from..from + rounds`, on so many threads; what comes out does not depend on how many. `goes_on` is told of each
+/// that is over, and begins no more by saying no.
+pub fn many(
+    from: u64,
+    rounds: u64,
+    options: &Options,
+    jobs: usize,
+    goes_on: &(dyn Fn(u64) -> bool + Sync),
+) -> Explored {
     let next = AtomicU64::new(0);
     let results = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
@@ -95,7 +102,9 @@ pub fn many(from: u64, rounds: u64, options: &Options, jobs: usize, told: &(dyn 
                     }
                     let round = one(Seed(from + n), options);
                     results.lock().unwrap_or_else(PoisonError::into_inner).insert(n, round);
-                    told(n);
+                    if !goes_on(n) {
+                        next.store(rounds, Relaxed);
+                    }
                 }
             });
         }

@@ -6,7 +6,8 @@
 //! - [`injector`]: [`Faults`], the plan at work: which fault holds for which connection, from when until when
 //! - [`stream`]: [`FaultyStream`], the `AsyncRead + AsyncWrite` around any other, and its laws
 //! - [`lane`]: one direction of it, the delay line; [`frames`]: where WebSocket frames begin and end in it;
-//!   [`aim`]: what such a frame carries, so that a fault can wait for it; [`conduct`]: whether a server may send it
+//!   [`aim`]: what such a frame carries, so that a fault can wait for it; [`sense`]: which kind can wait for which;
+//!   [`conduct`]: whether a server may send it
 //! - [`kind`]: one small file per kind of fault
 //! - [`carrier`], [`memory`]: the streams underneath, which can be reset; TCP and in memory
 //! - [`latency_simulator`], [`failure_injector`]: the plain faces, for code that wants one delay or one failure
@@ -24,6 +25,7 @@ pub mod lane;
 pub mod latency_simulator;
 pub mod memory;
 pub mod plan;
+pub mod sense;
 pub mod stream;
 
 pub use carrier::Carrier;

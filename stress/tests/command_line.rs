@@ -273,11 +273,16 @@ fn a_report_that_cannot_be_written_does_not_cost_the_others() {
 /// Runs these until each of the lines has been said, ends it by a signal to its process group, which is what Ctrl-C on a
 /// terminal does, and returns what it then says. Its servers, of which there are `servers`, end with it.
 fn interrupted(arguments: &[&str], out: &Path, lines: &[&str], signal: Signal, servers: usize) -> String {
+    let server = common::binary();
+    let mut all = vec!["run", "--scale", "0.002", "--server", path(&server), "--out", path(out)];
+    all.extend(arguments);
+    interrupt(&all, lines, signal, servers)
+}
+
+/// The same of any command.
+fn interrupt(arguments: &[&str], lines: &[&str], signal: Signal, servers: usize) -> String {
     let mut lab = Command::new(STRESS)
-        .arg("run")
         .args(arguments)
-        .args(["--scale", "0.002", "--out", path(out), "--server"])
-        .arg(common::binary())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .process_group(0)
@@ -343,6 +348,16 @@ fn of_small_ones_side_by_side_each_keeps_what_it_had() {
     }
     tells(&["run", QUICK, "--jobs", "2"], 2, &["--jobs 2", "below --scale 0.5"]);
     tells(&["run", QUICK, "--jobs", "0"], 2, &["--jobs 0"]);
+}
+
+#[test]
+fn an_interrupted_exploration_tells_how_far_it_came() {
+    let out = tempfile::tempdir().unwrap();
+    let arguments = ["explore", "--seeds", "1000000", "--out", path(out.path())];
+    let rest = interrupt(&arguments, &["explore: rounds"], Signal::INT, 0);
+    assert!(rest.contains("0 broken") && rest.contains("stress: interrupted after"), "{rest}");
+    assert!(rest.contains("of 1000000 rounds; no summary was written"), "{rest}");
+    assert!(std::fs::read_dir(out.path()).unwrap().next().is_none(), "half an exploration was written down");
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! A run of scenarios, each with its report as soon as it is over: one after the other, or small ones side by side in lanes.
 
 use std::any::Any;
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
@@ -167,6 +169,27 @@ pub(super) async fn interrupted() -> &'static str {
         () = wait(SignalKind::terminate()) => "terminated",
         () = wait(SignalKind::hangup()) => "the terminal is gone",
     }
+}
+
+/// The same for what does not wait: it is set once somebody wants it to end. From now on the signals do nothing else.
+pub(super) fn interruption() -> anyhow::Result<Arc<OnceLock<&'static str>>> {
+    let came = Arc::new(OnceLock::new());
+    let (told, runtime) = (Arc::clone(&came), runtime()?);
+    let (listens, heard) = std::sync::mpsc::channel();
+    let listen = async move {
+        let mut signal = pin!(interrupted());
+        poll_fn(move |cx| {
+            let polled = signal.as_mut().poll(cx);
+            // Nobody waits for it the second time.
+            let _gone = listens.send(());
+            polled
+        })
+        .await
+    };
+    // It goes with the process.
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || told.set(runtime.block_on(listen)))?;
+    heard.recv()?;
+    Ok(came)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::say;
+use super::{run, say};
 use crate::chance::Seed;
 use crate::explore::summary::{Again, Summary};
 use crate::explore::{self, Broken, Explored, Options};
@@ -14,7 +14,7 @@ use crate::oracle::Judgement;
 use crate::progress::Progress;
 use crate::report::matrix;
 use crate::verdict::Verdict;
-use crate::virtual_time::world::{Look, run};
+use crate::virtual_time::world::{self, Look};
 
 /// Broken rounds that are made small and shown; the rest is counted.
 const SHOWN_MAX: usize = 5;
@@ -57,15 +57,24 @@ pub fn explore(options: ExploreOptions) -> anyhow::Result<Verdict> {
     let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let options = Options { faults, strained };
     progress.phase("rounds", seeds);
-    let explored = explore::many(from.0, seeds, &options, jobs, &|round| progress.at(round));
+    let interrupted = run::interruption()?;
+    let goes_on = |round| {
+        progress.at(round);
+        interrupted.get().is_none()
+    };
+    let explored = explore::many(from.0, seeds, &options, jobs, &goes_on);
     let mut other_ways = Vec::new();
-    if twice {
+    if twice && interrupted.get().is_none() {
         progress.phase("the same again", seeds);
-        other_ways = explored.other_ways(&explore::many(from.0, seeds, &options, 1, &|round| progress.at(round)));
+        let again = explore::many(from.0, seeds, &options, 1, &goes_on);
+        // What was not run again went no other way.
+        other_ways = if interrupted.get().is_none() { explored.other_ways(&again) } else { Vec::new() };
     }
     progress.finish();
     let mut summary = Summary::of(from, &options, &explored);
     let differs = match &like {
+        // Half a run is like no other, and nothing to show.
+        _ if interrupted.get().is_some() => false,
         Some(first) => !summary.compare(first)?,
         None => {
             summary.again.extend(twice.then_some(Again {
@@ -89,16 +98,21 @@ pub fn explore(options: ExploreOptions) -> anyhow::Result<Verdict> {
     if let Some(first) = like.filter(|_| differs) {
         say(&format!("not all went as {} has it", first.display()));
     }
-    for one in broken.iter().take(SHOWN_MAX) {
+    // Whoever wants it to end does not want to wait for them to be made small.
+    let shown = if interrupted.get().is_none() { broken.len().min(SHOWN_MAX) } else { 0 };
+    for one in &broken[..shown] {
         show(one, &out)?;
     }
-    if broken.len() > SHOWN_MAX {
-        let seeds: Vec<String> = broken[SHOWN_MAX..].iter().map(|one| one.seed.to_string()).collect();
+    if broken.len() > shown {
+        let seeds: Vec<String> = broken[shown..].iter().map(|one| one.seed.to_string()).collect();
         say(&format!("and broken too, not made small: seeds {}", seeds.join(" ")));
+    }
+    if let Some(signal) = interrupted.get() {
+        say(&format!("stress: {signal} after {rounds} of {seeds} rounds; no summary was written"));
     }
     Ok(if !broken.is_empty() || !other_ways.is_empty() || differs {
         Verdict::Broken
-    } else if delivered > 0 && errors.is_empty() {
+    } else if delivered > 0 && errors.is_empty() && interrupted.get().is_none() {
         Verdict::Held
     } else {
         Verdict::Inconclusive
@@ -134,7 +148,7 @@ fn tell(judgement: &Judgement) {
 
 /// Runs a plan again.
 pub(super) fn replay(plan: &Plan) -> anyhow::Result<Verdict> {
-    run(plan, &Look::default()).map(|outcome| {
+    world::run(plan, &Look::default()).map(|outcome| {
         let tally = outcome.tally;
         say(&format!(
             "{} of virtual time, {} publications, {} deliveries, fingerprint {:#018x}",

@@ -193,6 +193,7 @@ fn aim(name: &str, chance: &mut Chance) -> Aim {
         5 | 6 => Aim::Reply(pick(chance, &replies).to_owned()),
         7 => Aim::Frame(chance.below(0..40)),
         8 => Aim::Byte(chance.below(0..2_000)),
+        9 if chance.bernoulli(0.5) => Aim::MidHeader,
         9 => Aim::MidPayload,
         10 => Aim::RecoveredBatch,
         11 => Aim::FirstLiveAfterRecovery,
@@ -200,6 +201,6 @@ fn aim(name: &str, chance: &mut Chance) -> Aim {
         _ if chance.bernoulli(0.5) => Aim::Ping,
         _ => Aim::Close,
     };
-    // A bit is flipped in a frame, so there has to be one.
-    if name == "corrupt" && !aim.needs_frames() { Aim::MidPayload } else { aim }
+    // A bit is flipped in a whole frame, so there has to be one.
+    if name == "corrupt" && (!aim.needs_frames() || aim == Aim::MidHeader) { Aim::MidPayload } else { aim }
 }

@@ -115,6 +115,7 @@ impl Aim {
         let marked = |mark: Mark| marks.contains(&mark);
         match self {
             Self::Frame(n) => header.index == *n,
+            Self::MidHeader => header.is_whole_data(),
             Self::MidPayload => header.is_whole_data() && header.payload_bytes >= 2,
             Self::Command(name) => marks.iter().any(|m| matches!(m, Mark::Command(n) if n == name)),
             Self::Reply(name) => marks.iter().any(|m| matches!(m, Mark::Reply(n) if n == name)),
@@ -131,6 +132,7 @@ impl Aim {
     #[must_use]
     pub fn passes(&self, header: &FrameHeader) -> usize {
         match self {
+            Self::MidHeader => 1,
             Self::MidPayload | Self::RecoveredBatch => {
                 header.header_bytes + usize::try_from(header.payload_bytes / 2).unwrap_or(usize::MAX)
             }

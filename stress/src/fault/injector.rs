@@ -185,6 +185,11 @@ impl Faults {
     /// Begins a fault now, whatever its times say. It ends when the guard is dropped.
     #[must_use = "the fault ends when the guard is dropped"]
     pub fn inject(&self, fault: Fault) -> FaultGuard {
+        FaultGuard { key: self.begin(fault), faults: self.clone() }
+    }
+
+    /// Begins a fault now. It ends with the run.
+    pub(crate) fn begin(&self, fault: Fault) -> u64 {
         let targets = fault.target.resolve(self.0.seed, &fault.id, &self.0.topology);
         let now = Instant::now();
         let bucket = match fault.kind {
@@ -204,7 +209,7 @@ impl Faults {
         state.active.push(Arc::new(active));
         drop(state);
         self.announce();
-        FaultGuard { faults: self.clone(), key }
+        key
     }
 
     /// Begins and ends the faults of `plan` at their times; over when the last has ended. Faults without an end

@@ -2,13 +2,16 @@
 //!
 //! [`LatencySimulator::apply`] is the plain face: it waits, and belongs *before an operation* (F13), where waiting is
 //! what a slow caller does. Inside a stream nobody may wait: there [`LatencySimulator::next_delay`] says how
-//! far a piece of data has to travel, and the delay line of the stream keeps the order (F12).
+//! far a piece of data has to travel, and the delay line of the stream keeps the order (F12). [`LatencySimulator::wrap`]
+//! puts such a line around a stream.
 
 use std::time::Duration;
 
 use crate::chance::{Chance, Seed};
 
-use super::plan::Latency;
+use super::carrier::Carrier;
+use super::plan::{Fault, Kind, Latency};
+use super::stream::FaultyStream;
 
 /// Delays between `min` and `max`, one after the other.
 ///
@@ -111,11 +114,42 @@ impl LatencySimulator {
         }
         delay
     }
+
+    /// Puts a stream under it: what passes takes so long, each way, in its order, and nobody waits inside a poll.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+    /// use std::time::Duration;
+    /// use stress::LatencySimulator;
+    /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    ///
+    /// let (near, mut far) = tokio::io::duplex(1024);
+    /// let mut near = LatencySimulator::fixed(Duration::from_millis(200)).wrap(near);
+    /// let begun = tokio::time::Instant::now();
+    /// near.write_all(b"ping").await.unwrap();
+    /// assert!(begun.elapsed().is_zero(), "it is on its way");
+    /// let echo = async {
+    ///     far.read_exact(&mut [0; 4]).await.unwrap();
+    ///     assert_eq!(begun.elapsed(), Duration::from_millis(200));
+    ///     far.write_all(b"pong").await.unwrap();
+    /// };
+    /// // A stream moves while somebody reads it, as whoever has a connection open does.
+    /// let (_, pong) = tokio::join!(echo, near.read_u32());
+    /// assert_eq!(pong.unwrap().to_be_bytes(), *b"pong");
+    /// assert_eq!(begun.elapsed(), Duration::from_millis(400));
+    /// # });
+    /// ```
+    pub fn wrap<S: Carrier>(&mut self, stream: S) -> FaultyStream<S> {
+        FaultyStream::alone(Seed(self.chance.bits()), Some(Fault::new("latency", Kind::Latency(self.latency))), stream)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
+    use crate::fault::memory::pair;
 
     const MS: fn(u64) -> Duration = Duration::from_millis;
 
@@ -168,5 +202,29 @@ mod tests {
         let begun = tokio::time::Instant::now();
         assert_eq!(simulator.apply().await, MS(1000));
         assert_eq!(begun.elapsed(), MS(1000));
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_wrapped_stream_delays_both_ways_within_its_bounds_and_each_stream_otherwise() {
+        let mut simulator = LatencySimulator::uniform(MS(50), MS(500)).seeded(Seed(5), 1);
+        let mut delays = Vec::new();
+        for _ in 0..20 {
+            let (ours, mut peers) = pair(64);
+            let mut stream = simulator.wrap(ours);
+            for _ in 0..2 {
+                let begun = tokio::time::Instant::now();
+                stream.write_all(b"a").await.unwrap();
+                let echo = async {
+                    peers.read_u8().await.unwrap();
+                    peers.write_all(b"b").await.unwrap();
+                    begun.elapsed()
+                };
+                let (out, _) = tokio::join!(echo, async { stream.read_u8().await.unwrap() });
+                delays.extend([out, begun.elapsed() - out]);
+            }
+        }
+        assert!(delays.iter().all(|delay| (MS(50)..=MS(501)).contains(delay)), "{delays:?}");
+        delays.sort();
+        delays.dedup();
+        assert!(delays.len() > 60, "all draw the same: {delays:?}");
     }
 }

@@ -261,6 +261,8 @@ pub enum Aim {
     Frame(u64),
     /// Just before byte number `k` of that direction, counted from 0 with the handshake.
     Byte(u64),
+    /// In the header of the next data frame, behind its first byte.
+    MidHeader,
     /// In the middle of the payload of the next data frame with at least two bytes.
     MidPayload,
     /// In the middle of a subscribe reply that carries recovered publications.
@@ -293,6 +295,7 @@ impl Aim {
             Self::Reply(_) => "reply",
             Self::Frame(_) => "frame",
             Self::Byte(_) => "byte",
+            Self::MidHeader => "mid_header",
             Self::MidPayload => "mid_payload",
             Self::RecoveredBatch => "recovered_batch",
             Self::FirstLiveAfterRecovery => "first_live_after_recovery",
@@ -303,7 +306,7 @@ impl Aim {
     }
 
     /// All families, in the order of a conversation.
-    pub const FAMILIES: [&'static str; 13] = [
+    pub const FAMILIES: [&'static str; 14] = [
         "at",
         "connect",
         "handshake",
@@ -311,6 +314,7 @@ impl Aim {
         "reply",
         "frame",
         "byte",
+        "mid_header",
         "mid_payload",
         "recovered_batch",
         "first_live_after_recovery",

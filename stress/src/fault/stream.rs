@@ -28,7 +28,8 @@ use super::carrier::Carrier;
 use super::frames::FrameCursor;
 use super::injector::{Faults, Link};
 use super::lane::{Blow, Front};
-use super::plan::{Aim, Direction, Kind};
+use super::plan::{Aim, Direction, Fault, Kind, Plan};
+use crate::chance::Seed;
 
 mod felt;
 mod pump;
@@ -106,6 +107,15 @@ impl<S: Carrier> FaultyStream<S> {
         // At once, so that a fault that waits for the first byte sees it.
         parts.refresh(Instant::now());
         Self { parts: Some(parts) }
+    }
+
+    /// A stream with faults of its own: this one, for as long as the stream lasts.
+    pub(super) fn alone(seed: Seed, fault: Option<Fault>, inner: S) -> Self {
+        let faults = Faults::new(&Plan { seed, ..Plan::default() });
+        if let Some(fault) = fault {
+            faults.begin(fault);
+        }
+        faults.stream(0, inner)
     }
 
     /// The stream underneath, while it is there.

@@ -1,12 +1,16 @@
-//! Which kinds of fault have struck at which moments of the conversation: the empty cells are work left.
+//! Which kinds of fault have struck at which moments of the conversation: the empty cells are work left, those with a stroke have no
+//! meaning.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Report, markdown, number};
+use crate::fault::sense::{self, makes_sense};
 use crate::fault::{Aim, Kind};
 
 /// What an empty cell says.
 const EMPTY: &str = "·";
+/// What a cell says that means nothing.
+const SENSELESS: &str = "–";
 
 /// How often each kind was applied at each family of aims.
 pub type Cells = BTreeMap<(&'static str, &'static str), u64>;
@@ -43,7 +47,7 @@ pub fn table_of(cells: &Cells) -> String {
 #[must_use]
 pub fn document(reports: &[Report]) -> String {
     let cells = reached(reports);
-    let (reached, all) = (cells.len(), Kind::NAMES.len() * Aim::FAMILIES.len());
+    let (reached, all) = (cells.keys().filter(|(kind, family)| makes_sense(kind, family)).count(), sense::cells());
     let table = markdown::table(&head(), rows(&cells));
     let (in_memory, on_sockets): (Vec<&Report>, Vec<&Report>) = reports.iter().partition(|report| report.is_virtual());
     let kinds = |reports: &[&Report]| -> BTreeSet<&str> {
@@ -58,8 +62,9 @@ pub fn document(reports: &[Report]) -> String {
     };
     format!(
         "How often each kind of fault was applied, by the moment it waited for. {reached} of {all} cells; an empty one ({EMPTY}) was \
-         not reached by this run. `at` means no moment of the conversation: from when the fault began. The scenarios in virtual time are counted along.{only} \
-         What was done to the server's process (kill, restart, stop, limits) is no cell: it has scenarios of its own.\n\n{table}"
+         not reached by this run, and one with a stroke ({SENSELESS}) has no such moment. `at` means no moment of the conversation: from when the fault began. The scenarios in virtual time are counted along.{only} \
+         What was done to the server's process (kill, restart, stop, limits) is no cell: it has scenarios of its own. Mutants (a hop \
+         that loses, doubles or swaps frames) are what the oracle is tested with, and in no scenario.\n\n{table}"
     )
 }
 
@@ -68,7 +73,11 @@ fn head() -> Vec<&'static str> {
 }
 
 fn rows(cells: &Cells) -> Vec<Vec<String>> {
-    let cell = |kind, family| cells.get(&(kind, family)).map_or(EMPTY.to_owned(), |&applied| number::count(applied));
+    let cell = |kind, family| match cells.get(&(kind, family)) {
+        Some(&applied) => number::count(applied),
+        None if makes_sense(kind, family) => EMPTY.to_owned(),
+        None => SENSELESS.to_owned(),
+    };
     let row = |kind: &'static str| {
         std::iter::once(kind.to_owned()).chain(Aim::FAMILIES.into_iter().map(|family| cell(kind, family))).collect()
     };
@@ -94,8 +103,11 @@ mod tests {
         let reports = [report];
         assert_eq!(reached(&reports), BTreeMap::from([(("reset", "mid_payload"), 1_500)]));
         let text = document(&reports);
-        let cells = format!("1 of {} cells", Kind::NAMES.len() * Aim::FAMILIES.len());
+        let cells = format!("1 of {} cells", sense::cells());
         assert!(text.contains("| 1,500 |") && text.contains(&cells), "{text}");
-        assert!(table(&reports).lines().any(|line| line.contains("fin") && !line.contains('1')));
+        let table = table(&reports);
+        let row = |kind: &str| table.lines().find(|line| line.contains(kind)).unwrap().to_owned();
+        assert!(!row("fin").contains('1') && row("fin").contains(EMPTY), "{table}");
+        assert_eq!(row("kill").matches(SENSELESS).count(), Aim::FAMILIES.len() - 1, "{table}");
     }
 }

@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use super::stage::{BREAKING, Stage};
 use super::{Context, Scenario};
 use crate::fault::plan::{Aim, Corruption, Direction, Fault, Kind, Latency, Plan, Target, Topology, Workload};
+use crate::fault::sense::makes_sense;
 use crate::fault::{FaultGuard, Faults};
 use crate::fleet::{FleetOptions, PUBLISHER_CONNECTIONS};
 use crate::oracle::Law;
@@ -48,6 +49,7 @@ fn moments() -> Vec<(Aim, Direction)> {
         (Aim::Reply("push".into()), In),
         (Aim::Frame(3), In),
         (Aim::Byte(600), In),
+        (Aim::MidHeader, In),
         (Aim::MidPayload, In),
         (Aim::RecoveredBatch, In),
         (Aim::FirstLiveAfterRecovery, In),
@@ -79,28 +81,26 @@ fn kinds() -> Vec<Kind> {
 }
 
 impl Cell {
-    /// Those that make sense.
+    /// Those that are felt.
     fn all() -> Vec<Self> {
         let pairs =
             kinds().into_iter().flat_map(|kind| moments().into_iter().map(move |moment| (kind.clone(), moment)));
         let cells = pairs.map(|(kind, (aim, direction))| Self { kind, aim, direction });
-        cells.filter(Self::makes_sense).collect()
+        cells.filter(Self::is_felt).collect()
     }
 
-    fn makes_sense(&self) -> bool {
-        match (&self.kind, &self.aim) {
-            // Before there is a stream there is nothing but the connect to hurt.
-            (Kind::Refuse | Kind::Blackhole, aim) => *aim == Aim::Connect,
-            (Kind::Latency(_), Aim::Connect) => true,
-            (_, Aim::Connect) => false,
+    /// Whether it makes sense, and does something that clients like these feel.
+    fn is_felt(&self) -> bool {
+        let felt = match (&self.kind, &self.aim) {
             // Behind a subscribe a client sends nothing that is large or often: only what any byte feels is felt.
             (Kind::Spikes { .. } | Kind::Bandwidth { .. } | Kind::Drip { .. }, Aim::Command(_)) => false,
-            // Bits are changed in frames.
+            // This kind of corruption is of a frame.
             (Kind::Corrupt(_), aim) => aim.needs_frames(),
             // Behind a close frame nothing comes that could be late.
             (kind, Aim::Close) => matches!(kind, Kind::Reset | Kind::Fin | Kind::Stall | Kind::HalfOpen),
             _ => true,
-        }
+        };
+        felt && makes_sense(self.kind.name(), self.aim.family())
     }
 
     /// Whether its moment comes before the first subscription is in force.

@@ -28,7 +28,7 @@ impl Scenario for Truncated {
     }
 
     fn claim(&self) -> &'static str {
-        "streams end in the middle of publications, of recovered batches, right before the first live publication after one, and of publish commands: no part of a frame is ever taken for one, and nothing is lost or doubled"
+        "streams end in the middle of publications and of the headers before them, of recovered batches, right before the first live publication after one, and of publish commands: no part of a frame is ever taken for one, and nothing is lost or doubled"
     }
 
     fn run<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, anyhow::Result<Report>> {
@@ -45,7 +45,7 @@ impl Truncated {
         let plan = Plan { seed: context.seed, topology, workload, faults: Vec::new() };
         let mut stage = Stage::set(context, self, plan, ServerConfig::default(), FleetOptions::default()).await?;
         let group = |n: u64| Target::Connections((0..connections).filter(|member| member % HURT == n).collect());
-        stage.connect(3, |member| member % HURT > 2).await?;
+        stage.connect(4, |member| member % HURT > 3).await?;
         stage.publish("publish", publications / 4, RATE, 1).await;
         let faults = stage.faults.clone();
         let cut = |id: &str, kind: Kind, aim: Aim, direction: Direction, target: Target| {
@@ -54,6 +54,7 @@ impl Truncated {
         let publisher = |n: u64| Target::Connections(vec![PUBLISHER_CONNECTIONS + n]);
         let guards = [
             cut("in_a_publication", Kind::Fin, Aim::MidPayload, Direction::Both, group(0)),
+            cut("in_the_header_of_a_publication", Kind::Reset, Aim::MidHeader, Direction::In, group(3)),
             cut("in_a_recovered_batch", Kind::Reset, Aim::RecoveredBatch, Direction::In, group(1)),
             cut("before_the_first_live_one", Kind::Reset, Aim::FirstLiveAfterRecovery, Direction::In, group(2)),
             // To have something to recover, these lose their connection first.
@@ -61,6 +62,7 @@ impl Truncated {
             cut("so_that_they_recover_too", Kind::Reset, Aim::Reply("push".into()), Direction::In, group(2)),
             cut("in_a_publish", Kind::Fin, Aim::MidPayload, Direction::Out, publisher(1)),
             cut("in_a_publish_by_reset", Kind::Reset, Aim::MidPayload, Direction::Out, publisher(2)),
+            cut("in_the_header_of_a_publish", Kind::Fin, Aim::MidHeader, Direction::Out, publisher(3)),
         ];
         stage.publish("publish, cut in the middle", publications * 3 / 4, RATE, 1).await;
         drop(guards);

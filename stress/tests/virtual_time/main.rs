@@ -139,8 +139,8 @@ fn a_machine_whose_clock_and_randomness_lie_changes_nothing() {
 #[test]
 fn rounds_without_a_bug_are_clean_and_one_thread_or_two_make_no_difference() {
     let options = Options::default();
-    let alone = explore::many(1, 12, &options, 1, &|_| ());
-    let side_by_side = explore::many(1, 12, &options, 2, &|_| ());
+    let alone = explore::many(1, 12, &options, 1, &|_| true);
+    let side_by_side = explore::many(1, 12, &options, 2, &|_| true);
     assert_eq!(alone.other_ways(&side_by_side), []);
     let found: Vec<_> = alone.broken.iter().map(|broken| (broken.seed, &broken.judgement.findings)).collect();
     assert!(found.is_empty() && alone.errors.is_empty(), "{found:#?} {:?}", alone.errors);
@@ -150,7 +150,7 @@ fn rounds_without_a_bug_are_clean_and_one_thread_or_two_make_no_difference() {
 #[test]
 fn frames_that_go_wrong_are_found_and_made_small() {
     let options = Options { faults: vec!["mutant".to_owned()], ..Options::default() };
-    let explored = explore::many(1, 60, &options, 2, &|_| ());
+    let explored = explore::many(1, 60, &options, 2, &|_| true);
     let lossy = |broken: &&explore::Broken| {
         let classes = broken.judgement.classes();
         [Class::Loss, Class::Duplicate, Class::Reorder, Class::Regression, Class::Stuck]

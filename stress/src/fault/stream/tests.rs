@@ -406,6 +406,21 @@ async fn corruption_and_mutants_change_what_they_name() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_frame_is_cut_in_its_header_behind_the_first_byte() {
+    let faults = faults();
+    let fault = Fault::new("cut", Kind::Fin).aimed(Aim::MidHeader).direction(Direction::In);
+    let guard = faults.inject(fault);
+    let (mut ours, mut theirs) = connected(&faults);
+    let (ping, data) = (frame(0x89, None, b"a control frame is none"), frame(0x81, None, &[7; 300]));
+    theirs.write_all(&[HEAD, &ping, &data].concat()).await.unwrap();
+    let mut heard = Vec::new();
+    ours.read_to_end(&mut heard).await.unwrap();
+    assert_eq!(heard, [HEAD, &ping, &data[..1]].concat());
+    assert_eq!(faults.counts()["cut"].1.applied, 1);
+    drop(guard);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stray_frame_arrives_at_the_next_connection() {
     let faults = faults();
     let fault = Fault::new("stray", Kind::Mutant(Mutation::WrongSocket)).aimed(Aim::Frame(0)).direction(Direction::In);
