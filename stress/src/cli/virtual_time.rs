@@ -51,13 +51,13 @@ pub fn explore(options: ExploreOptions) -> anyhow::Result<Verdict> {
     if let Some(unknown) = faults.iter().find(|name| !Kind::NAMES.contains(&name.as_str())) {
         anyhow::bail!("there is no fault `{unknown}`; there are: {}", Kind::NAMES.join(", "));
     }
+    let interrupted = run::interruption()?;
     let commit = crate::commit::commit();
     say(&format!("stress explore: commit {commit}, {seeds} seeds from {from}, virtual time"));
     let progress = Progress::new("explore");
     let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let options = Options { faults, strained };
     progress.phase("rounds", seeds);
-    let interrupted = run::interruption()?;
     let goes_on = |round| {
         progress.at(round);
         interrupted.get().is_none()
