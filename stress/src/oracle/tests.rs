@@ -4,6 +4,7 @@ use super::generate::{Bug, buggy, good};
 use super::mutate::Operator;
 use super::*;
 use crate::chance::Seed;
+use crate::ledger::{Ledger, Place, Policy};
 
 fn judged(events: &[Event]) -> Judgement {
     let mut oracle = Oracle::default();
@@ -249,4 +250,42 @@ fn who_is_stuck_is_said_though_everybody_leaves_afterwards() {
     };
     assert!(with(true).is_empty());
     assert_eq!(with(false), [(Class::Stuck, Subject::Subscription(sub))].into());
+}
+
+/// What a ledger holds when so many subscribers have all received so many publications of one channel.
+fn bytes_held(subscribers: u32, publications: u64) -> u64 {
+    let at = Duration::ZERO;
+    let place = |offset| Place { epoch: Epoch(1), offset };
+    let policy = Policy { history_size: 10, history_ttl: Duration::from_secs(300), recovery_max: 300 };
+    let mut ledger = Ledger::new();
+    ledger.record(Event::Channel { channel: 0, policy });
+    ledger.record(Event::Publisher { publisher: 0, channel: 0 });
+    for sub in 0..subscribers {
+        ledger.record(Event::Subscription { sub, channel: 0, bystander: false });
+        ledger.record(Event::Ask { at, sub, generation: 1, from: None });
+        let (recovered, was_recovering, batch, batch_follows) = Default::default();
+        let place = Some(place(0));
+        ledger.record(Event::Reply { at, sub, generation: 1, recovered, was_recovering, place, batch, batch_follows });
+    }
+    for n in 1..=publications {
+        let id = PublicationId { run: 1, publisher: 0, n };
+        ledger.record(Event::Invoke { at, id });
+        ledger.record(Event::Done { at, id, outcome: Outcome::Ok(Some(place(n))) });
+        for sub in 0..subscribers {
+            let epoch = Some(Epoch(1));
+            ledger.record(Event::Push { at, sub, generation: 1, channel: 0, epoch, offset: n, content: Ok(id) });
+        }
+    }
+    assert_eq!(ledger.tally().pushed, u64::from(subscribers) * publications);
+    ledger.bytes()
+}
+
+#[test]
+fn a_subscriber_takes_as_much_room_however_much_it_has_received() {
+    let each = |publications| bytes_held(200, publications) - bytes_held(100, publications);
+    let (few, many) = (each(100), each(10_000));
+    assert!(few > 0 && many == few, "100 subscribers hold {few} bytes after 100 publications, {many} after 10,000");
+    // Those of a channel share one list of what was published in it: 8 bytes for each, and room to grow.
+    let publications = bytes_held(1, 100_000) - bytes_held(1, 100);
+    assert!((100_000 * 8..100_000 * 32).contains(&publications), "{publications} bytes for 100,000 publications");
 }
