@@ -81,7 +81,7 @@ bench: ## Measure what a connection and a delivery cost, beside a floor, and how
 	$(BUILD_BENCH)
 	$(TARGET)/release/bench --features --once --growth --out docs/benchmarks.md $(ARGS)
 
-bench-peers: ## The same with the other servers that are installed here; 14 minutes on two cores
+bench-peers: ## The same with the other servers that are installed here; 20 minutes on two cores
 	$(BUILD_BENCH)
 	$(TARGET)/release/bench --features --once --growth --peers --out docs/benchmarks.md $(ARGS)
 
