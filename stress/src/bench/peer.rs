@@ -111,7 +111,7 @@ pub fn features(options: &[String]) -> anyhow::Result<Vec<Peer>> {
         tls(with("TLS", &[])?)?,
         Peer { reconnects_per_s: 200.0, ..with("200 reconnects/s", &[])? },
     ];
-    // What a connect costs does not depend on the load beside it.
+    // Beside one load: here it is asked what they cost others.
     features.last_mut().expect("there are some").only = &["W2"];
     Ok(features)
 }

@@ -171,7 +171,7 @@ pub(super) async fn interrupted() -> &'static str {
     }
 }
 
-/// The same for what does not wait: it is set once somebody wants it to end. From now on the signals do nothing else.
+/// The same for what does not wait: it is set once somebody wants it to end. Who says so again does not wait for what is left.
 pub(super) fn interruption() -> anyhow::Result<Arc<OnceLock<&'static str>>> {
     let came = Arc::new(OnceLock::new());
     let (told, runtime) = (Arc::clone(&came), runtime()?);
@@ -186,8 +186,13 @@ pub(super) fn interruption() -> anyhow::Result<Arc<OnceLock<&'static str>>> {
         })
         .await
     };
+    let heed = async move {
+        let _first = told.set(listen.await);
+        interrupted().await;
+        std::process::exit(Verdict::Inconclusive.code().into());
+    };
     // It goes with the process.
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || told.set(runtime.block_on(listen)))?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || runtime.block_on(heed))?;
     heard.recv()?;
     Ok(came)
 }
