@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::command::Command;
+use crate::push::Publication;
 use crate::reply::Reply;
 
 mod json;
@@ -13,12 +14,23 @@ mod json;
 pub use json::reader::from_slice as object_from_slice;
 
 /// A wire format.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Format {
     /// JSON objects separated by newlines, in text frames.
     #[default]
     Json,
+}
+
+/// Publications of one channel in an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// The channel, where it is the answer that says which.
+    pub channel: Option<&'a str>,
+    /// The epoch of their stream.
+    pub epoch: &'a str,
+    /// In the answer's order, and at least one.
+    pub publications: &'a [Publication],
 }
 
 /// Why a message can not be read.
@@ -55,6 +67,22 @@ impl Format {
     pub fn encode_reply(self, reply: &Reply, out: &mut Vec<u8>) {
         match self {
             Self::Json => json::encode_reply(reply, out),
+        }
+    }
+
+    /// The same, but for the publications of a recovery or of a page of history. Where they belong, `lay` either appends them, as
+    /// [`encode_publications`](Self::encode_publications) does, or remembers the place and puts them in later.
+    pub fn encode_reply_around(self, reply: &Reply, out: &mut Vec<u8>, mut lay: impl FnMut(&mut Vec<u8>, Batch<'_>)) {
+        match self {
+            Self::Json => json::encode_reply_around(reply, out, &mut lay),
+        }
+    }
+
+    /// Appends publications as they stand in an answer, whole or a part of it: set apart from those in front of them if there
+    /// are any that it `follows`.
+    pub fn encode_publications(self, publications: &[Publication], follows: bool, out: &mut Vec<u8>) {
+        match self {
+            Self::Json => json::encode_publications(publications, follows, out),
         }
     }
 

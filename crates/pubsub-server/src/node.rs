@@ -76,7 +76,7 @@ impl Node {
                 }
                 Operation::History { id, channel, query, retention } => {
                     let result = node.history(&channel, query, retention).await;
-                    Completion::History { id, result }
+                    Completion::History { id, channel, result }
                 }
                 Operation::Presence { id, channel } => {
                     Completion::Presence { id, result: node.presence(&channel).await }

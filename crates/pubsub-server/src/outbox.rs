@@ -7,16 +7,32 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::planted::{self, Bug};
 
 /// Frames given to one vectored write at most: past this the kernel gains nothing from more.
 const SLICES_MAX: usize = 64;
 
-/// An encoded WebSocket frame, cheap to clone: a publication is encoded once and shared by all subscribers.
+/// An encoded WebSocket frame or a piece of one, cheap to clone: a publication is encoded once and shared by all subscribers.
 #[derive(Clone, Debug)]
 pub struct Frame(Arc<FrameBytes>);
+
+/// A frame that others may still hold.
+#[derive(Debug)]
+pub struct WeakFrame(Weak<FrameBytes>);
+
+impl WeakFrame {
+    /// The frame, if anybody holds it.
+    pub fn upgrade(&self) -> Option<Frame> {
+        self.0.upgrade().map(Frame)
+    }
+
+    /// Whether anybody holds it.
+    pub fn is_held(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+}
 
 #[derive(Debug)]
 struct FrameBytes {
@@ -41,6 +57,11 @@ impl Frame {
         self.0.bytes.len() - self.0.start
     }
 
+    /// To find it again for as long as somebody holds it.
+    pub fn downgrade(&self) -> WeakFrame {
+        WeakFrame(Arc::downgrade(&self.0))
+    }
+
     /// The same frame in memory of its own: what two threads refer to, they count with the same cache line.
     #[must_use]
     pub fn unshared(&self) -> Self {
@@ -53,6 +74,8 @@ impl Frame {
 pub enum Kind {
     /// The client asked for it.
     Answer,
+    /// It belongs to the answer that stands in front of it.
+    Piece,
     /// It did not.
     Push,
     /// It is to say that it is there.
@@ -105,6 +128,16 @@ impl Outbox {
         self.answers += 1;
         self.answer_bytes += frame.size();
         self.put(frame, Kind::Answer);
+    }
+
+    /// Adds an answer that is one frame in several pieces.
+    pub fn answer_in_pieces(&mut self, pieces: impl IntoIterator<Item = Frame>) {
+        self.answers += 1;
+        let mut kind = Kind::Answer;
+        for piece in pieces {
+            self.answer_bytes += piece.size();
+            self.put(piece, std::mem::replace(&mut kind, Kind::Piece));
+        }
     }
 
     /// Adds a push, unless more than `bytes_max` bytes of pushes wait already. The bound is looked at before
@@ -164,11 +197,18 @@ impl Outbox {
 
     /// Drops all frames of which nothing was written yet: what follows is a last word.
     pub fn discard(&mut self) {
-        let begun = self.first.take_if(|_| self.written > 0);
-        for (frame, kind) in self.first.take().into_iter().chain(self.more.take().into_iter().flat_map(|more| *more)) {
+        let is_begun = self.written > 0 || matches!(self.first, Some((_, Kind::Piece)));
+        let mut kept = VecDeque::from_iter(self.first.take_if(|_| is_begun));
+        let mut rest =
+            self.first.take().into_iter().chain(self.more.take().into_iter().flat_map(|more| *more)).peekable();
+        while is_begun && let Some(piece) = rest.next_if(|(_, kind)| *kind == Kind::Piece) {
+            kept.push_back(piece);
+        }
+        for (frame, kind) in rest {
             self.forget(kind, frame.size());
         }
-        self.first = begun;
+        self.first = kept.pop_front();
+        self.more = (!kept.is_empty()).then(|| Box::new(kept));
     }
 
     /// What to write next, if that is one frame: a plain write costs less than a vectored one.
@@ -220,6 +260,7 @@ impl Outbox {
                 self.answers -= 1;
                 self.answer_bytes -= size;
             }
+            Kind::Piece => self.answer_bytes -= size,
             Kind::Push => self.push_bytes -= size,
             Kind::Ping => {
                 self.pings -= 1;
@@ -288,6 +329,25 @@ mod tests {
         assert_eq!((outbox.bytes(), outbox.answers(), outbox.is_empty()), (0, 0, true));
     }
 
+    /// Half of an answer would be the beginning of whatever comes next.
+    #[test]
+    fn discarding_keeps_all_pieces_of_an_answer_that_was_begun() {
+        for written in 0..=6 {
+            let mut outbox = Outbox::default();
+            outbox.answer_in_pieces([frame(b"ab"), frame(b"cd"), frame(b"ef")]);
+            outbox.answer_in_pieces([frame(b"gh"), frame(b"ij")]);
+            outbox.push(frame(b"kl"), 100).unwrap();
+            outbox.advance(written);
+            outbox.discard();
+            let kept = if written == 0 { &b""[..] } else { &b"abcdef"[written..] };
+            assert_eq!(waiting(&outbox), kept, "{written} bytes were written");
+            assert_eq!(outbox.bytes(), if kept.is_empty() { 0 } else { kept.len().next_multiple_of(2) });
+            outbox.answer(frame(b"!"));
+            outbox.advance(kept.len() + 1);
+            assert_eq!((outbox.bytes(), outbox.answers(), outbox.is_empty()), (0, 0, true));
+        }
+    }
+
     proptest! {
         #[test]
         fn what_comes_out_is_what_went_in_however_it_is_written(
@@ -296,7 +356,11 @@ mod tests {
         ) {
             let mut outbox = Outbox::default();
             for (i, bytes) in frames.iter().enumerate() {
-                if i % 2 == 0 { outbox.answer(frame(bytes)) } else { outbox.push(frame(bytes), usize::MAX).unwrap() }
+                match i % 3 {
+                    0 => outbox.answer(frame(bytes)),
+                    1 => outbox.answer_in_pieces(bytes.chunks(7).map(frame)),
+                    _ => outbox.push(frame(bytes), usize::MAX).unwrap(),
+                }
             }
             let expected: Vec<u8> = frames.concat();
             let mut written = Vec::new();

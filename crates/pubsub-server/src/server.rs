@@ -30,6 +30,7 @@ use tokio::time::Instant;
 
 use crate::affinity;
 use crate::api;
+use crate::batches::Batches;
 use crate::clock::{Clock, millis};
 use crate::config::Config;
 use crate::engine::memory::MemoryEngine;
@@ -160,6 +161,7 @@ impl Server {
         let gate =
             Gate::new(client.connection_limit, client.connection_rate_limit, client.connection_rate_limit_per_address);
         let metrics = Arc::new(Metrics::new(shards));
+        let batches = Arc::new(Batches::default());
         let local_addr = listener.local_addr();
         let service = Arc::new(api::Service::new(node, gate.clone(), metrics.clone(), config, local_addr));
 
@@ -173,6 +175,7 @@ impl Server {
                 index,
                 incoming,
                 service: service.clone(),
+                batches: batches.clone(),
                 stopping: stopping.clone(),
                 chance: ChaCha12Rng::seed_from_u64(chance.next_u64()),
             });
@@ -191,7 +194,7 @@ impl Server {
             ends.push(end);
         }
         let accepting = spawn_vital(&alarm, "the accept loop", accept(listener, intakes, metrics));
-        let housekeeping = spawn_vital(&alarm, "housekeeping", keep_house(engine, gate, clock));
+        let housekeeping = spawn_vital(&alarm, "housekeeping", keep_house(engine, batches, gate, clock));
         Ok(ServerHandle {
             local_addr,
             service,
@@ -245,6 +248,7 @@ struct ShardParts<L: Listener> {
     index: usize,
     incoming: mpsc::Receiver<(L::Raw, Option<SocketAddr>)>,
     service: Arc<api::Service>,
+    batches: Arc<Batches>,
     stopping: Stopping,
     chance: ChaCha12Rng,
 }
@@ -252,7 +256,7 @@ struct ShardParts<L: Listener> {
 /// A shard and the HTTP of the connections on their way into it. Ends when the shard does, and what was asked of the API by
 /// then is answered.
 async fn serve_shard<L: Listener>(parts: ShardParts<L>) {
-    let ShardParts { index, mut incoming, service, stopping, chance } = parts;
+    let ShardParts { index, mut incoming, service, batches, stopping, chance } = parts;
     let config = service.config();
     let door = Arc::new(Door::default());
     let settings = Settings {
@@ -266,7 +270,8 @@ async fn serve_shard<L: Listener>(parts: ShardParts<L>) {
         pong_timeout_ms: millis(config.client.pong_timeout),
     };
     let index = u16::try_from(index).expect("the configuration allows 1,024 shards");
-    let shard = Shard::new(index, service.node().clone(), settings, service.metrics().clone(), door.clone(), chance);
+    let (node, metrics) = (service.node().clone(), service.metrics().clone());
+    let shard = Shard::new(index, node, settings, metrics, batches, door.clone(), chance);
     let ways = Ways::<L>::open(&service, door, stopping);
     let mut connections = JoinSet::new();
     let intake = async {
@@ -434,12 +439,13 @@ fn not_accepted(error: &std::io::Error, metrics: &Metrics) {
     }
 }
 
-async fn keep_house(engine: Arc<dyn Engine>, gate: Arc<Gate>, clock: Clock) {
+async fn keep_house(engine: Arc<dyn Engine>, batches: Arc<Batches>, gate: Arc<Gate>, clock: Clock) {
     let mut interval = tokio::time::interval(HOUSEKEEPING);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
         engine.sweep(Instant::now());
+        batches.sweep();
         gate.sweep(clock.now().ms);
     }
 }

@@ -215,7 +215,7 @@ impl Session {
             Completion::Subscribe { by, channel, join, result } => self.subscribed(by, &channel, join, result, cx),
             Completion::Introduce => {}
             Completion::Publish { id, result } => Self::published(id, result, cx),
-            Completion::History { id, result } => Self::history_read(id, result, cx),
+            Completion::History { id, channel, result } => Self::history_read(id, channel, result, cx),
             Completion::Presence { id, result } => Self::presence_read(id, result, cx),
             Completion::PresenceStats { id, result } => Self::presence_counted(id, result, cx),
         }

@@ -41,6 +41,7 @@ use slab::Slab;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
 
+use crate::batches::Batches;
 use crate::clock::Now;
 use crate::hub::Encoded;
 use crate::metrics::{Metrics, ShardMetrics};
@@ -103,6 +104,7 @@ pub struct Shard<S> {
     index: u16,
     settings: Settings,
     metrics: Arc<Metrics>,
+    batches: Arc<Batches>,
     door: Arc<Door<S>>,
     ready: Arc<Ready>,
     poller: Option<Poller>,
@@ -190,6 +192,7 @@ impl<S> Shard<S> {
         node: Arc<Node>,
         settings: Settings,
         metrics: Arc<Metrics>,
+        batches: Arc<Batches>,
         door: Arc<Door<S>>,
         chance: ChaCha12Rng,
     ) -> Self {
@@ -200,6 +203,7 @@ impl<S> Shard<S> {
             index,
             settings,
             metrics,
+            batches,
             door,
             ready: Arc::default(),
             poller: None,

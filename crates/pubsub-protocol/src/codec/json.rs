@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use super::{DecodeError, EncodeError};
+use super::{Batch, DecodeError, EncodeError};
 use crate::command::{
     ChannelRequest, Command, ConnectRequest, HistoryRequest, PublishRequest, RefreshRequest, Request, RpcRequest,
     SendRequest, SubRefreshRequest, SubscribeRequest,
@@ -243,7 +243,14 @@ fn decode_any_reply(line: &[u8]) -> Result<Reply, DecodeError> {
     }
 }
 
+/// What puts a batch in its place; see [`Format::encode_reply_around`](super::Format::encode_reply_around).
+type Lay<'l> = &'l mut dyn FnMut(&mut Vec<u8>, Batch<'_>);
+
 pub(super) fn encode_reply(reply: &Reply, message: &mut Vec<u8>) {
+    encode_reply_around(reply, message, &mut |out, batch| encode_publications(batch.publications, false, out));
+}
+
+pub(super) fn encode_reply_around(reply: &Reply, message: &mut Vec<u8>, lay: Lay<'_>) {
     match reply {
         Reply::Ping => message.extend_from_slice(b"{}"),
         Reply::Push(push) => encode_push(push, message),
@@ -256,17 +263,28 @@ pub(super) fn encode_reply(reply: &Reply, message: &mut Vec<u8>) {
                     object.string("message", &error.message);
                     object.flag("temporary", error.temporary);
                 }),
-                Ok(answer) => encode_answer(answer, &mut object),
+                Ok(answer) => encode_answer(answer, &mut object, lay),
             }
             object.end();
         }
     }
 }
 
-fn encode_answer(answer: &Answer, reply: &mut Object<'_>) {
+pub(super) fn encode_publications(publications: &[Publication], follows: bool, out: &mut Vec<u8>) {
+    for (i, publication) in publications.iter().enumerate() {
+        if follows || i > 0 {
+            out.push(b',');
+        }
+        let mut object = Object::begin(out);
+        encode_publication(publication, &mut object);
+        object.end();
+    }
+}
+
+fn encode_answer(answer: &Answer, reply: &mut Object<'_>, lay: Lay<'_>) {
     match answer {
-        Answer::Connect(result) => reply.object("connect", |object| encode_connect(result, object)),
-        Answer::Subscribe(result) => reply.object("subscribe", |object| encode_subscribe(result, object)),
+        Answer::Connect(result) => reply.object("connect", |object| encode_connect(result, object, lay)),
+        Answer::Subscribe(result) => reply.object("subscribe", |object| encode_subscribe(result, None, object, lay)),
         Answer::Unsubscribe => reply.raw("unsubscribe", b"{}"),
         Answer::Publish => reply.raw("publish", b"{}"),
         Answer::Presence(result) => reply.object("presence", |object| {
@@ -281,8 +299,9 @@ fn encode_answer(answer: &Answer, reply: &mut Object<'_>) {
             object.number("num_users", u64::from(result.num_users));
         }),
         Answer::History(result) => reply.object("history", |object| {
-            object.array("publications", &result.publications, encode_publication);
-            object.string("epoch", &result.epoch);
+            let (epoch, publications) = (&*result.epoch, &*result.publications);
+            object.batch(Batch { channel: None, epoch, publications }, lay);
+            object.string("epoch", epoch);
             object.number("offset", result.offset);
         }),
         Answer::Rpc(result) => reply.object("rpc", |object| object.payload("data", result.data.as_ref())),
@@ -299,7 +318,7 @@ fn encode_answer(answer: &Answer, reply: &mut Object<'_>) {
     }
 }
 
-fn encode_connect(result: &ConnectResult, object: &mut Object<'_>) {
+fn encode_connect(result: &ConnectResult, object: &mut Object<'_>, lay: Lay<'_>) {
     object.string("client", &result.client);
     object.string("version", &result.version);
     object.flag("expires", result.expires);
@@ -308,7 +327,7 @@ fn encode_connect(result: &ConnectResult, object: &mut Object<'_>) {
     if !result.subs.is_empty() {
         object.object("subs", |subs| {
             for (channel, subscribe) in &result.subs {
-                subs.named_object(channel, |object| encode_subscribe(subscribe, object));
+                subs.named_object(channel, |object| encode_subscribe(subscribe, Some(channel), object, lay));
             }
         });
     }
@@ -319,13 +338,14 @@ fn encode_connect(result: &ConnectResult, object: &mut Object<'_>) {
     object.number_unless_zero("time", u64::try_from(result.time).unwrap_or(0));
 }
 
-fn encode_subscribe(result: &SubscribeResult, object: &mut Object<'_>) {
+fn encode_subscribe(result: &SubscribeResult, channel: Option<&str>, object: &mut Object<'_>, lay: Lay<'_>) {
     object.flag("expires", result.expires);
     object.number_unless_zero("ttl", u64::from(result.ttl));
     object.flag("recoverable", result.recoverable);
-    object.string_unless_empty("epoch", &result.epoch);
-    if !result.publications.is_empty() {
-        object.array("publications", &result.publications, encode_publication);
+    let (epoch, publications) = (&*result.epoch, &*result.publications);
+    object.string_unless_empty("epoch", epoch);
+    if !publications.is_empty() {
+        object.batch(Batch { channel, epoch, publications }, lay);
     }
     object.flag("recovered", result.recovered);
     object.number_unless_zero("offset", result.offset);
@@ -517,16 +537,11 @@ impl<'a> Object<'a> {
         object.end();
     }
 
-    fn array<T>(&mut self, key: &'static str, items: &[T], write: fn(&T, &mut Object<'_>)) {
-        self.key(key);
+    fn batch(&mut self, batch: Batch<'_>, lay: Lay<'_>) {
+        self.key("publications");
         self.out.push(b'[');
-        for (i, item) in items.iter().enumerate() {
-            if i > 0 {
-                self.out.push(b',');
-            }
-            let mut object = Object::begin(self.out);
-            write(item, &mut object);
-            object.end();
+        if !batch.publications.is_empty() {
+            lay(self.out, batch);
         }
         self.out.push(b']');
     }

@@ -95,8 +95,14 @@ impl FrameBuilder {
 
     /// Writes the header. The frame is `bytes[start..]` of the pair that is returned.
     #[must_use]
-    pub fn finish(mut self, opcode: Opcode) -> (Vec<u8>, usize) {
-        let header = server_header(opcode, self.payload_bytes());
+    pub fn finish(self, opcode: Opcode) -> (Vec<u8>, usize) {
+        self.finish_with(opcode, 0)
+    }
+
+    /// The same for a payload of which so many bytes are elsewhere, to be sent between those that are here.
+    #[must_use]
+    pub fn finish_with(mut self, opcode: Opcode, elsewhere: usize) -> (Vec<u8>, usize) {
+        let header = server_header(opcode, self.payload_bytes() + elsewhere);
         let start = SERVER_HEADER_BYTES_MAX - header.as_bytes().len();
         self.bytes[start..SERVER_HEADER_BYTES_MAX].copy_from_slice(header.as_bytes());
         (self.bytes, start)

@@ -18,6 +18,8 @@ pub enum Effect {
         id: u32,
         /// Name of the command, for metrics.
         method: &'static str,
+        /// The channel, where the answer may have publications of it.
+        channel: Option<Arc<str>>,
         /// What to answer.
         outcome: Result<Answer, ErrorReply>,
     },
@@ -77,11 +79,15 @@ impl From<DisconnectCode> for Close {
 
 impl Effect {
     pub(super) fn answer(id: u32, method: &'static str, answer: Answer) -> Self {
-        Self::Answer { id, method, outcome: Ok(answer) }
+        Self::Answer { id, method, channel: None, outcome: Ok(answer) }
+    }
+
+    pub(super) fn answer_about(channel: Arc<str>, id: u32, method: &'static str, answer: Answer) -> Self {
+        Self::Answer { id, method, channel: Some(channel), outcome: Ok(answer) }
     }
 
     pub(super) fn error(id: u32, method: &'static str, code: ErrorCode) -> Self {
-        Self::Answer { id, method, outcome: Err(code.into()) }
+        Self::Answer { id, method, channel: None, outcome: Err(code.into()) }
     }
 
     pub(super) fn unsubscribe(channel: &str, code: UnsubscribeCode) -> Self {

@@ -49,7 +49,7 @@ pub enum Operation {
         /// The command's id.
         id: u32,
         /// Of which channel.
-        channel: String,
+        channel: Arc<str>,
         /// Which part.
         query: HistoryQuery,
         /// The stream's bounds.
@@ -148,6 +148,8 @@ pub enum Completion {
     History {
         /// The command's id.
         id: u32,
+        /// The channel.
+        channel: Arc<str>,
         /// What came of it.
         result: Result<HistoryPage, ErrorCode>,
     },

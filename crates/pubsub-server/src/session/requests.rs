@@ -65,19 +65,23 @@ impl Session {
         name.may_history(&self.caller(cx), subscribed)?;
         let cap = cx.rules.client.history_max_publication_limit;
         let query = history_query(request.limit, request.since, request.reverse, cap)?;
-        cx.effects.push_back(Effect::Run(Operation::History { id, channel: request.channel, query, retention }));
+        cx.effects.push_back(Effect::Run(Operation::History { id, channel: request.channel.into(), query, retention }));
         Ok(())
     }
 
-    pub(super) fn history_read(id: u32, result: Result<HistoryPage, ErrorCode>, cx: &mut Context<'_>) {
-        let result = result.map(|page| {
-            Answer::History(HistoryResult {
-                publications: page.publications,
-                epoch: page.top.epoch,
-                offset: page.top.offset,
-            })
+    pub(super) fn history_read(
+        id: u32,
+        channel: Arc<str>,
+        result: Result<HistoryPage, ErrorCode>,
+        cx: &mut Context<'_>,
+    ) {
+        cx.effects.push_back(match result {
+            Ok(HistoryPage { publications, top }) => {
+                let result = HistoryResult { publications, epoch: top.epoch, offset: top.offset };
+                Effect::answer_about(channel, id, "history", Answer::History(result))
+            }
+            Err(code) => Effect::error(id, "history", code),
         });
-        answer(id, "history", result, cx);
     }
 
     pub(super) fn presence(&mut self, id: u32, channel: String, cx: &mut Context<'_>) -> Result<(), Refusal> {

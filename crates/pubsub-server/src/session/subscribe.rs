@@ -183,7 +183,7 @@ impl Session {
         let begun = result.and_then(|subscribed| self.begun(channel, subscribed, cx).ok_or(ErrorCode::Internal));
         match (by, begun) {
             (SubscribedBy::Client { id }, Ok((result, activate))) => {
-                cx.effects.push_back(Effect::answer(id, "subscribe", Answer::Subscribe(result)));
+                cx.effects.push_back(Effect::answer_about(channel.clone(), id, "subscribe", Answer::Subscribe(result)));
                 cx.effects.push_back(activate);
                 if planted::is(Bug::AnswerOvertaken) {
                     let last = cx.effects.len() - 1;

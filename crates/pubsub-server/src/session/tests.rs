@@ -160,9 +160,9 @@ impl Rig {
             }
             Operation::Introduce { .. } => Completion::Introduce,
             Operation::Publish { id, .. } => Completion::Publish { id, result: Ok(Published::default()) },
-            Operation::History { id, .. } => {
+            Operation::History { id, channel, .. } => {
                 let page = HistoryPage { publications: vec![], top: StreamPosition::new(0, "e") };
-                Completion::History { id, result: Ok(page) }
+                Completion::History { id, channel, result: Ok(page) }
             }
             Operation::Presence { id, .. } => Completion::Presence { id, result: Ok(Default::default()) },
             Operation::PresenceStats { id, .. } => {

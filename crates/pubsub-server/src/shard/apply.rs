@@ -27,9 +27,9 @@ impl<S: Socket> Shard<S> {
     pub(super) fn apply(&mut self, slot: u32, connection: &mut Connection<S>) {
         while let Some(effect) = self.desk.effects.pop_front() {
             match effect {
-                Effect::Answer { id, method, outcome } => {
+                Effect::Answer { id, method, channel, outcome } => {
                     self.count(connection.session.id(), method, &outcome);
-                    connection.outbox.answer(encode_reply(connection.format, &Reply::Answer { id, outcome }));
+                    self.answer(connection, channel.as_deref(), id, outcome);
                     self.mark_dirty(slot, connection);
                 }
                 Effect::Push(reply) => {
@@ -53,6 +53,22 @@ impl<S: Socket> Shard<S> {
                 Effect::End(subscription) => self.leave(slot, connection, &subscription),
                 Effect::Close(close) => self.begin_close(slot, connection, &close),
             }
+        }
+    }
+
+    fn answer(
+        &mut self,
+        connection: &mut Connection<S>,
+        channel: Option<&str>,
+        id: u32,
+        outcome: Result<Answer, ErrorReply>,
+    ) {
+        let with_publications = matches!(outcome, Ok(Answer::Subscribe(_) | Answer::Connect(_) | Answer::History(_)));
+        let (format, reply) = (connection.format, Reply::Answer { id, outcome });
+        if with_publications {
+            connection.outbox.answer_in_pieces(self.batches.encode(format, &reply, channel));
+        } else {
+            connection.outbox.answer(encode_reply(format, &reply));
         }
     }
 

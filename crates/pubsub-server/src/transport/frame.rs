@@ -1,5 +1,6 @@
 //! Values to WebSocket frames, each in one piece of memory that can be shared and written as it is.
 
+use pubsub_protocol::codec::Batch;
 use pubsub_protocol::push::{ClientInfo, PushBody};
 use pubsub_protocol::websocket::{FrameBuilder, Opcode, close_payload};
 use pubsub_protocol::{Format, Push, Reply};
@@ -10,12 +11,43 @@ use crate::outbox::Frame;
 pub fn encode_reply(format: Format, reply: &Reply) -> Frame {
     let mut builder = FrameBuilder::with_capacity(capacity(reply));
     format.encode_reply(reply, builder.payload_mut());
-    let opcode = match format {
+    let (bytes, start) = builder.finish(opcode(format));
+    Frame::new(bytes, start)
+}
+
+/// The same in pieces: for each batch of publications `lay` either appends it, or gives the pieces to be sent in its place.
+pub fn encode_reply_in_pieces(
+    format: Format,
+    reply: &Reply,
+    mut lay: impl FnMut(&mut Vec<u8>, Batch<'_>) -> Vec<Frame>,
+) -> Vec<Frame> {
+    let mut builder = FrameBuilder::with_capacity(capacity(reply));
+    let mut batches: Vec<(usize, Vec<Frame>)> = Vec::new();
+    format.encode_reply_around(reply, builder.payload_mut(), |own, batch| {
+        let pieces = lay(own, batch);
+        if !pieces.is_empty() {
+            batches.push((own.len(), pieces));
+        }
+    });
+    let elsewhere = batches.iter().flat_map(|(_, pieces)| pieces).map(Frame::size).sum();
+    let (mut own, mut start) = builder.finish_with(opcode(format), elsewhere);
+    let mut frame = Vec::new();
+    let mut cut = 0;
+    for (place, pieces) in batches {
+        let rest = own.split_off(place - cut);
+        frame.push(Frame::new(std::mem::replace(&mut own, rest), std::mem::take(&mut start)));
+        frame.extend(pieces);
+        cut = place;
+    }
+    frame.push(Frame::new(own, start));
+    frame
+}
+
+fn opcode(format: Format) -> Opcode {
+    match format {
         Format::Json => Opcode::Text,
         _ => Opcode::Binary,
-    };
-    let (bytes, start) = builder.finish(opcode);
-    Frame::new(bytes, start)
+    }
 }
 
 /// A control frame.
