@@ -53,16 +53,26 @@ stress: ## A tour of the stress lab: every scenario, small; ARGS="--seed 7" and 
 stress-extreme: ## Every scenario at full size: 17 minutes, 5 of them for two days in virtual time; writes stress_results.md and failure_modes.md
 	$(COMMIT) $(CARGO) build --release -p pubsub-server -p stress
 	@rm -rf $(TARGET)/stress-extreme
-	@# The pages are written also when something is broken, and then above all. What `make bugs` and `make limits` have found stands on them.
-	@$(TARGET)/release/stress run --all --out $(TARGET)/stress-extreme $(ARGS); verdict=$$?; \
-	  $(TARGET)/release/stress explore --seeds 100 --twice --out $(TARGET)/stress-extreme || verdict=1; \
-	  if command -v taskset >/dev/null; then \
+	@# The pages are written also when something is broken, and then above all; what `make bugs` and `make limits` have found
+	@# stands on them. After Ctrl-C they stay those of the last whole run, and what was found is told beside its reports.
+	@trap 'stopped=yes' INT TERM HUP; verdict=0; \
+	  goes_on() { [ -z "$$stopped" ]; }; \
+	  $(TARGET)/release/stress run --all --out $(TARGET)/stress-extreme $(ARGS) || verdict=$$?; \
+	  if goes_on; then \
+	    $(TARGET)/release/stress explore --seeds 100 --twice --out $(TARGET)/stress-extreme || verdict=1; \
+	  fi; \
+	  if goes_on && command -v taskset >/dev/null; then \
 	    taskset -c 0 $(TARGET)/release/stress explore --seeds 100 --out $(TARGET)/stress-extreme/again --like $(TARGET)/stress-extreme/explore.json || verdict=1; \
 	  fi; \
-	  for found in bugs limits; do \
-	    if [ -e $(TARGET)/$$found/$$found.json ]; then cp $(TARGET)/$$found/$$found.json $(TARGET)/stress-extreme; fi; \
-	  done; \
-	  $(TARGET)/release/stress report $(TARGET)/stress-extreme --write stress_results.md --failure-modes failure_modes.md; \
+	  if goes_on; then \
+	    for found in bugs limits; do \
+	      if [ -e $(TARGET)/$$found/$$found.json ]; then cp $(TARGET)/$$found/$$found.json $(TARGET)/stress-extreme; fi; \
+	    done; \
+	    $(TARGET)/release/stress report $(TARGET)/stress-extreme --write stress_results.md --failure-modes failure_modes.md; \
+	  else \
+	    echo "stopped: stress_results.md and failure_modes.md are as they were; what was found stands in $(TARGET)/stress-extreme/README.md"; \
+	    verdict=2; \
+	  fi; \
 	  exit $$verdict
 
 # In a folder of its own: a binary with bugs in it must never be taken for another.

@@ -8,7 +8,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use stress::Verdict;
@@ -281,13 +281,24 @@ fn interrupted(arguments: &[&str], out: &Path, lines: &[&str], signal: Signal, s
 
 /// The same of any command.
 fn interrupt(arguments: &[&str], lines: &[&str], signal: Signal, servers: usize) -> String {
-    let mut lab = Command::new(STRESS)
-        .args(arguments)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .spawn()
-        .unwrap();
+    let mut lab = Command::new(STRESS);
+    let (rest, ended) = interrupt_at(lab.args(arguments), lines, signal, |lab| {
+        let children = children(lab);
+        assert_eq!(children.len(), servers, "{children:?}");
+        children
+    });
+    assert_eq!(ended.code(), Some(2), "{rest}");
+    rest
+}
+
+/// The same of any process, of which those that it has to take along are found before the signal.
+fn interrupt_at(
+    command: &mut Command,
+    lines: &[&str],
+    signal: Signal,
+    find: impl FnOnce(u32) -> Vec<u32>,
+) -> (String, ExitStatus) {
+    let mut lab = command.stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0).spawn().unwrap();
     let mut said = BufReader::new(lab.stdout.take().unwrap());
     let mut awaited: Vec<&str> = lines.to_vec();
     while !awaited.is_empty() {
@@ -295,14 +306,13 @@ fn interrupt(arguments: &[&str], lines: &[&str], signal: Signal, servers: usize)
         assert!(said.read_line(&mut line).unwrap() > 0, "it ended before it could be interrupted");
         awaited.retain(|awaited| !line.starts_with(awaited));
     }
-    let children = children(lab.id());
-    assert_eq!(children.len(), servers, "{children:?}");
+    let found = find(lab.id());
     kill_process_group(Pid::from_child(&lab), signal).unwrap();
     let mut rest = String::new();
     said.read_to_string(&mut rest).unwrap();
-    assert_eq!(lab.wait().unwrap().code(), Some(2), "{rest}");
-    assert!(children.iter().all(|server| is_gone(*server)), "a server is still there");
-    rest
+    let ended = lab.wait().unwrap();
+    assert!(found.iter().all(|process| is_gone(*process)), "a process is still there");
+    (rest, ended)
 }
 
 #[test]
@@ -329,6 +339,28 @@ fn an_interrupted_run_leaves_no_server_and_keeps_what_it_had() {
         assert!(!partial.faults.is_empty() && partial.resources.contains_key("server"));
         assert!(partial.timeline.phases.len() > 1 && partial.violations.is_empty(), "{:?}", partial.violations);
     }
+}
+
+/// `make` and its shell get the signal too, and have to wait for what the lab has yet to write.
+#[test]
+fn an_interrupted_make_keeps_what_the_lab_had_and_leaves_the_pages_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let release = home.path().join("target").join("release");
+    std::fs::create_dir_all(&release).unwrap();
+    std::os::unix::fs::symlink(STRESS, release.join("stress")).unwrap();
+    std::os::unix::fs::symlink(common::binary(), release.join("pubsub-server")).unwrap();
+    std::fs::write(home.path().join("stress_results.md"), "of the last whole run").unwrap();
+    let makefile = concat!(env!("CARGO_MANIFEST_DIR"), "/../Makefile");
+    let mut make = Command::new("make");
+    make.args(["-f", makefile, "stress-extreme", "CARGO=true", "CARGO_TARGET_DIR=target", "ARGS=--scale 0.002"]);
+    let (rest, ended) =
+        interrupt_at(make.current_dir(home.path()), &["50000_subscriptions_cascade: wave 1"], Signal::INT, descendants);
+    assert!(!ended.success());
+    assert!(rest.contains("stress: interrupted during") && rest.contains("stopped: stress_results.md"), "{rest}");
+    let page = std::fs::read_to_string(home.path().join("target/stress-extreme/README.md")).unwrap();
+    assert!(page.contains("## 10000_concurrent_connections") && page.contains("**not run: "), "{page}");
+    let kept = std::fs::read_to_string(home.path().join("stress_results.md")).unwrap();
+    assert_eq!(kept, "of the last whole run");
 }
 
 #[test]
@@ -376,6 +408,13 @@ fn children(pid: u32) -> Vec<u32> {
     let read = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
     let all: Vec<String> = tasks.map(read).collect();
     all.iter().flat_map(|one| one.split_whitespace()).map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// Those, what they have started, and so on.
+fn descendants(pid: u32) -> Vec<u32> {
+    let children = children(pid);
+    let all: Vec<u32> = children.iter().flat_map(|&child| descendants(child)).collect();
+    [children, all].concat()
 }
 
 /// Whether it does nothing any more: ended, and perhaps not yet taken note of by the process that inherited it.
