@@ -155,4 +155,9 @@ impl Inbox {
     pub fn register(&self, waker: &Waker) {
         self.waker.register(waker);
     }
+
+    /// The shard is awake, and will register and look before it sleeps: nobody has to wake it meanwhile, least of all itself.
+    pub fn attend(&self) {
+        drop(self.waker.take());
+    }
 }

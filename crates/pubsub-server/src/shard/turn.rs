@@ -11,7 +11,7 @@ use rand::RngExt;
 use super::connection::{Connection, Purpose, Stage, Written};
 use super::control::{Census, Control, Target};
 use super::deadlines::Deadlines;
-use super::inbox::ShardMessage;
+use super::inbox::{Inbox, ShardMessage};
 use super::input::{FIRST_VISIT, LAST_VISIT, VISIT, answers_pile_up};
 use super::poller::Watch;
 use super::share::Share;
@@ -61,7 +61,7 @@ impl<S: Socket> Future for Shard<S> {
         // Register first, look second: what comes in between wakes us again.
         shard.door.waker.register(cx.waker());
         shard.ready.register(cx.waker());
-        shard.desk.node.hub.inbox(usize::from(shard.index)).register(cx.waker());
+        shard.inbox().attend();
 
         shard.tell_time();
         shard.adopt();
@@ -71,6 +71,7 @@ impl<S: Socket> Future for Shard<S> {
         shard.run();
         // After that: what was published just now is delivered in the same turn.
         shard.take_messages();
+        shard.expire();
         shard.flush();
         shard.see_off_some();
         if shard.stopped {
@@ -78,10 +79,9 @@ impl<S: Socket> Future for Shard<S> {
             return shard.poll_see_off_all(cx);
         }
         let timed = shard.poll_timer(cx);
-        let queues = [&shard.runnable, &shard.unfinished, &shard.deferred, &shard.dirty, &shard.heavy];
-        let told = shard.messages.is_empty() && shard.events.is_empty() && shard.departures.is_empty();
-        let more = timed || !told || queues.iter().any(|queue| !queue.is_empty());
-        if more || !shard.desk.node.hub.inbox(usize::from(shard.index)).is_empty() {
+        let more = timed || !shard.has_nothing_else() || !shard.departures.is_empty();
+        shard.inbox().register(cx.waker());
+        if more || !shard.inbox().is_empty() {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
@@ -198,6 +198,10 @@ impl<S: Socket> Shard<S> {
 
     fn pass_bytes_max(&self) -> usize {
         PASS_BYTES_MAX.min(self.settings.queue_bytes_max / 2).max(2)
+    }
+
+    fn inbox(&self) -> &Inbox {
+        self.desk.node.hub.inbox(usize::from(self.index))
     }
 
     fn fetch_messages(&mut self) {
@@ -420,9 +424,8 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// Does what the time demands and arms the timer. Returns whether it may already have run out.
+    /// Arms the timer. Returns whether it may already have run out, or more are due than a turn takes.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
-        self.expire();
         if !self.due.is_empty() {
             self.timer_ms = None;
             return true;
@@ -445,13 +448,15 @@ impl<S: Socket> Shard<S> {
         true
     }
 
+    /// Does what the time demands.
     fn expire(&mut self) {
         while let Some((tick, slots)) = self.deadlines.due(self.desk.now) {
             self.due.extend(slots.into_iter().map(|slot| (tick, slot)));
         }
         // A thousand that were cut in one moment are dropped in another, and the kernel takes its time for each.
+        let most = if self.has_nothing_else() { TURN } else { TURN_LATE };
         let mut share = Share::default();
-        for _ in 0..TURN_LATE.min(self.due.len()) {
+        for _ in 0..most.min(self.due.len()) {
             if !share.has_more() {
                 break;
             }
@@ -467,6 +472,12 @@ impl<S: Socket> Shard<S> {
             drain.schedule.pop_front();
             self.close(slot, DisconnectCode::Shutdown.into());
         }
+    }
+
+    /// Whether nobody would wait for what is done beside the rest.
+    fn has_nothing_else(&self) -> bool {
+        let queues = [&self.runnable, &self.unfinished, &self.deferred, &self.dirty, &self.heavy];
+        self.messages.is_empty() && self.events.is_empty() && queues.iter().all(|queue| queue.is_empty())
     }
 
     fn tick(&mut self, slot: u32, connection: &mut Connection<S>) -> Fate {

@@ -39,6 +39,10 @@ impl AtomicWaker {
     pub(crate) fn wake(&self) {
         self.0.wake();
     }
+
+    pub(crate) fn take(&self) -> Option<Waker> {
+        self.0.take_waker()
+    }
 }
 
 /// A map whose entries are locked: all of them by one lock, as those are that share a stripe.

@@ -86,14 +86,15 @@ fn an_inbox_loses_nothing_and_keeps_the_order_of_each_who_puts_in() {
         thread::spawn(move || theirs.push(delivery(21)));
         let mut taken = Vec::new();
         block_on(poll_fn(|cx| {
-            inbox.register(cx.waker());
+            inbox.attend();
             let mut messages = VecDeque::new();
             inbox.take(1, usize::MAX, &mut messages);
             taken.extend(messages.iter().map(offset));
             if taken.len() == 3 {
                 return Poll::Ready(());
             }
-            // As the shard does: who leaves something comes back by itself.
+            // As the shard does: who leaves something, or finds something that came meanwhile, comes back by itself.
+            inbox.register(cx.waker());
             if !inbox.is_empty() {
                 cx.waker().wake_by_ref();
             }
