@@ -27,7 +27,7 @@ pub use shrink::shrink;
 /// What to explore.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Names of the kinds of fault to draw from ([`Kind::NAMES`](crate::fault::Kind::NAMES)). Empty: all that a network or a node may do.
+    /// Names of the kinds of fault to draw from ([`Kind::virtual_names`](crate::fault::Kind::virtual_names)). Empty: all that a network or a node may do.
     pub faults: Vec<String>,
     /// Puts more strain on the server than everyday life does: subscribers on the wire, an engine that hesitates, small
     /// limits.

@@ -36,6 +36,7 @@ mod large_payloads;
 mod late_bytes;
 mod latency;
 pub mod planned;
+mod process;
 mod queue_overflow;
 mod reordering;
 mod retries;

@@ -108,6 +108,11 @@ fn a_plan_is_run_against_a_server_if_one_is_named_and_in_virtual_time_if_none_is
     assert!(!text.contains("virtual"), "{text}");
     let output = Command::new(STRESS).args(["replay", path(&file)]).output().unwrap();
     assert!(said(&output, 0).contains("virtual"));
+    let stops = plan.replace("\"reset\",\"target\":{\"connections\":[1,2]}", "\"pause\"");
+    assert_ne!(stops, plan);
+    std::fs::write(&file, stops).unwrap();
+    let output = Command::new(STRESS).args(["replay", path(&file)]).output().unwrap();
+    assert!(said(&output, 2).contains("virtual time has no process for `cut` (pause)"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

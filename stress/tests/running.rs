@@ -40,6 +40,35 @@ async fn a_plan_runs_as_it_is_written() {
     assert!(report.replay.contains("replay plan.json"), "{}", report.replay);
 }
 
+/// What a plan does to the node is done to the server's process: it stands still, and is killed and started again. Everybody
+/// comes back, and what was lost with it is declared.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_stops_and_kills_the_process_as_it_is_written() {
+    let second = Duration::from_secs(1);
+    let plan = Plan {
+        seed: Seed(6),
+        topology: Topology { connections: 20, channels: 4, ..Topology::default() },
+        workload: Workload { publishers: 4, publications: 600, rate: 200.0, payload_bytes: 256 },
+        faults: vec![
+            Fault::new("still", Kind::Pause).between(second / 2, second),
+            Fault::new("gone", Kind::Kill).between(3 * second / 2, 2 * second),
+            Fault::new("cut", Kind::Reset).target(Target::Connections(vec![3])).between(second / 4, second / 2),
+        ],
+    };
+    let context = Context { server: Some(common::binary()), ..Context::default() };
+    let report = Planned::new(plan.clone(), Path::new("plan.json")).run(&context).await.unwrap();
+    common::held::<String>(&report).unwrap();
+    assert_eq!(report.plan, plan);
+    for id in ["still", "gone", "cut"] {
+        let counts = report.faults[id].counts;
+        assert_eq!((counts.attempted, counts.applied), (1, 1), "{id}");
+    }
+    // Who stood still was late by half a second, and all lost their connection to the one that was killed.
+    let delivery = &report.latencies["delivery"].response;
+    assert!(delivery.max >= 400.0, "{delivery}");
+    assert!(report.tally.breaks >= 21 && report.tally.unrecovered >= 20, "{:?}", report.tally);
+}
+
 /// The laws about what is left are laws: what somebody else holds on to is found.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_stays_is_a_leak() {

@@ -48,8 +48,9 @@ pub struct ExploreOptions {
 /// When a kind of fault is unknown, or a plan cannot be written.
 pub fn explore(options: ExploreOptions) -> anyhow::Result<Verdict> {
     let ExploreOptions { seeds, from, faults, strained, jobs, twice, out, like } = options;
-    if let Some(unknown) = faults.iter().find(|name| !Kind::NAMES.contains(&name.as_str())) {
-        anyhow::bail!("there is no fault `{unknown}`; there are: {}", Kind::NAMES.join(", "));
+    let known: Vec<&str> = Kind::virtual_names().collect();
+    if let Some(unknown) = faults.iter().find(|name| !known.contains(&name.as_str())) {
+        anyhow::bail!("there is no fault `{unknown}` in virtual time; there are: {}", known.join(", "));
     }
     let interrupted = run::interruption()?;
     let commit = crate::commit::commit();
@@ -148,6 +149,10 @@ fn tell(judgement: &Judgement) {
 
 /// Runs a plan again.
 pub(super) fn replay(plan: &Plan) -> anyhow::Result<Verdict> {
+    if let Some(fault) = plan.faults.iter().find(|fault| fault.kind.takes_a_process()) {
+        let (id, kind) = (&fault.id, fault.kind.name());
+        anyhow::bail!("virtual time has no process for `{id}` ({kind}): name a server, with --server PATH");
+    }
     world::run(plan, &Look::default()).map(|outcome| {
         let tally = outcome.tally;
         say(&format!(

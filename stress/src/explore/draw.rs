@@ -30,7 +30,7 @@ pub fn draw(seed: Seed, options: &Options) -> Plan {
     topology.sessions.burst = pick(&mut seed.chance(0, "burst"), &[1, 1, 4, 16]).min(fits);
     let load = Duration::from_secs_f64(workload.publications as f64 / workload.rate);
     let mut plan = Plan { seed, topology, workload, faults: Vec::new() };
-    for name in Kind::NAMES {
+    for name in Kind::virtual_names() {
         let wanted =
             if options.faults.is_empty() { name != "mutant" } else { options.faults.iter().any(|f| f == name) };
         // A chance of its own: leaving a kind out must not move the others.

@@ -79,6 +79,6 @@ pub(crate) fn shape(active: &Arc<Active>, link: u64, direction: Direction, now: 
         Kind::Yields { chance: p } => Box::new(yields::Yields::new(*p, chance)),
         Kind::Stall | Kind::HalfOpen => Box::new(gate::Gate),
         Kind::Reset | Kind::Fin | Kind::Corrupt(_) | Kind::Mutant(_) | Kind::Refuse | Kind::Blackhole => return None,
-        Kind::Kill | Kind::Restart => return None,
+        Kind::Kill | Kind::Restart | Kind::Pause => return None,
     })
 }

@@ -449,6 +449,8 @@ pub enum Kind {
     Kill,
     /// F20: the node asks everybody to come back, ends, and is back at the end of the fault.
     Restart,
+    /// F19: the node's process stands still until the end of the fault. Virtual time has no process.
+    Pause,
 }
 
 impl Kind {
@@ -473,11 +475,12 @@ impl Kind {
             Self::Blackhole => "blackhole",
             Self::Kill => "kill",
             Self::Restart => "restart",
+            Self::Pause => "pause",
         }
     }
 
     /// All names, in the order of the definition.
-    pub const NAMES: [&'static str; 17] = [
+    pub const NAMES: [&'static str; 18] = [
         "latency",
         "spikes",
         "bandwidth",
@@ -495,12 +498,24 @@ impl Kind {
         "blackhole",
         "kill",
         "restart",
+        "pause",
     ];
 
     /// Whether it is done to the node and not to the streams.
     #[must_use]
     pub fn is_of_node(&self) -> bool {
-        matches!(self, Self::Kill | Self::Restart)
+        matches!(self, Self::Kill | Self::Restart | Self::Pause)
+    }
+
+    /// Whether it takes a process of the system's: in virtual time there is none.
+    #[must_use]
+    pub fn takes_a_process(&self) -> bool {
+        matches!(self, Self::Pause)
+    }
+
+    /// Names of those that virtual time can do.
+    pub fn virtual_names() -> impl Iterator<Item = &'static str> {
+        Self::NAMES.into_iter().filter(|name| *name != Self::Pause.name())
     }
 
     /// Whether it is a state of the link (healed with the guard) rather than one blow.

@@ -7,7 +7,7 @@ use super::plan::{Aim, Kind};
 pub fn makes_sense(kind: &str, family: &str) -> bool {
     match (kind, family) {
         // A node is not on any stream: nothing of a conversation could be waited for.
-        ("kill" | "restart", family) => family == "at",
+        ("kill" | "restart" | "pause", family) => family == "at",
         // Before there is a stream there is nothing but the connect to hurt.
         ("refuse" | "blackhole", family) => family == "connect",
         ("latency", "connect") => true,

@@ -63,7 +63,7 @@ pub fn document(reports: &[Report]) -> String {
     format!(
         "How often each kind of fault was applied, by the moment it waited for. {reached} of {all} cells; an empty one ({EMPTY}) was \
          not reached by this run, and one with a stroke ({SENSELESS}) has no such moment. `at` means no moment of the conversation: from when the fault began. The scenarios in virtual time are counted along.{only} \
-         What was done to the server's process (kill, restart, stop, limits) is no cell: it has scenarios of its own. Mutants (a hop \
+         What else was done to the server's process (limits, a starved processor) is no cell: it has scenarios of its own. Mutants (a hop \
          that loses, doubles or swaps frames) are what the oracle is tested with, and in no scenario.\n\n{table}"
     )
 }
@@ -109,7 +109,7 @@ mod tests {
         let row = |kind: &str| table.lines().find(|line| line.contains(kind)).unwrap().to_owned();
         assert!(!row("fin").contains('1') && row("fin").contains(EMPTY), "{table}");
         for (kind, meant) in
-            [("kill", 1), ("restart", 1), ("refuse", 1), ("corrupt", 10), ("latency", 14), ("reset", 13)]
+            [("kill", 1), ("restart", 1), ("pause", 1), ("refuse", 1), ("corrupt", 10), ("latency", 14), ("reset", 13)]
         {
             assert_eq!(row(kind).matches(SENSELESS).count(), Aim::FAMILIES.len() - meant, "{kind}: {table}");
         }

@@ -102,7 +102,7 @@ fn headline(reports: &[Report]) -> String {
     }
     if let Some((kib, report)) = reports.iter().find_map(|r| Some((*r.numbers.get(KIB_PER_CONNECTION)?, r))) {
         let text = format!(
-            "{} at the peak, each subscribed to a channel of its own ({})",
+            "{} while idle, each subscribed to a channel of its own ({})",
             number::with_unit(kib, "KiB"),
             link(report)
         );

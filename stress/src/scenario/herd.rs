@@ -6,11 +6,11 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::stage::{BREAKING, Stage, restart};
-use super::{Context, Scenario, Subject};
+use super::process::{self, again, child, child_mut};
+use super::stage::{BREAKING, Stage};
+use super::{Context, Scenario};
 use crate::fault::plan::{Fault, Kind, Plan, Target, Topology, Workload};
-use crate::fleet::{FleetOptions, Recorder};
-use crate::ledger::Event;
+use crate::fleet::FleetOptions;
 use crate::oracle::Law;
 use crate::report::Report;
 use crate::server::ServerConfig;
@@ -159,10 +159,12 @@ impl ThunderingHerd {
         let publications = stage.fleet.plan().workload.publications;
         stage.progress.phase("publish, killed meanwhile", publications);
         let recorder = stage.fleet.recorder();
+        let faults = stage.faults.clone();
         let (fleet, subject) = (&mut stage.fleet, &mut stage.subject);
         let killing = async {
             tokio::time::sleep(Duration::from_secs_f64(publications as f64 / RATE / 3.0)).await;
-            child(subject)?.kill()?;
+            let server = child(subject)?;
+            let _killed = process::strike(&faults, Fault::new("server_killed", Kind::Kill), || server.kill())?;
             again(subject, &recorder).await
         };
         let (offered, killed) = tokio::join!(fleet.publish(publications, RATE, 1, |_| {}), killing);
@@ -182,17 +184,17 @@ impl ThunderingHerd {
         let asked = Instant::now();
         let recorder = stage.fleet.recorder();
         stage.progress.phase("ask the server to end", 1);
-        child(&stage.subject)?.terminate()?;
-        let (ended, took) = {
-            let server = stage.subject.server.as_mut().ok_or_else(no_child)?;
-            (server.wait().await?, asked.elapsed())
-        };
+        let server = child(&stage.subject)?;
+        let asking = Fault::new("server_asked_to_end", Kind::Restart);
+        let ending = process::strike(&stage.faults, asking, || server.terminate())?;
+        let (ended, took) = (child_mut(&mut stage.subject)?.wait().await?, asked.elapsed());
         let all_gone = recorder.wait_live_at_most(0, PATIENCE).await;
         let (delivered, breaks) = (stage.fleet.delivered(), stage.fleet.breaks());
         stage.progress.phase("publish, the server started again", 2 * third);
         let (fleet, subject) = (&mut stage.fleet, &mut stage.subject);
         let (offered, restarted) = tokio::join!(fleet.publish(2 * third, RATE, 1, |_| {}), again(subject, &recorder));
         restarted?;
+        drop(ending);
         stage.offered(offered);
         stage.look_again()?;
 
@@ -221,15 +223,6 @@ impl ThunderingHerd {
     }
 }
 
-/// Waits until the server has ended, and starts it again, without its memory.
-async fn again(subject: &mut Subject, recorder: &Recorder) -> anyhow::Result<()> {
-    subject.server.as_mut().ok_or_else(no_child)?.wait().await?;
-    recorder.record(Event::Amnesia);
-    restart(subject).await?;
-    recorder.healed();
-    Ok(())
-}
-
 /// Deliveries there are when every publication so far has reached every member of its channel.
 fn due(stage: &Stage) -> u64 {
     let topology = &stage.fleet.plan().topology;
@@ -238,12 +231,4 @@ fn due(stage: &Stage) -> u64 {
         members.count() as u64 * stage.fleet.published(channel)
     };
     (0..topology.channels).map(each).sum()
-}
-
-fn child(subject: &Subject) -> anyhow::Result<&crate::server::Server> {
-    subject.server().ok_or_else(no_child)
-}
-
-fn no_child() -> anyhow::Error {
-    anyhow::anyhow!("the server is not a child of ours")
 }

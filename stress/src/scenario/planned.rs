@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
+use super::process;
 use super::stage::Stage;
 use super::{Context, Scenario};
 use crate::fault::Plan;
@@ -18,6 +19,8 @@ use crate::server::ServerConfig;
 /// Publishes unanswered at one time, where the plan has no rate.
 const WINDOW: usize = 64;
 const PUBLISHERS: u64 = 2;
+/// How long everybody may take to connect and subscribe.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// What must have been looked at whatever the plan does. What its faults do besides is judged as well.
 const LAWS: [Law; 8] = [Law::I1, Law::I2, Law::I3, Law::I4, Law::I8, Law::I9, Law::I12, Law::I14];
 
@@ -69,14 +72,26 @@ impl Planned {
         let everybody = || (0..connections).collect::<Vec<u64>>();
         let hurt: BTreeSet<u64> =
             plan.faults.iter().flat_map(|fault| faults.targets(fault).unwrap_or_else(everybody)).collect();
-        let load = async {
-            stage.connect(PUBLISHERS, |member| !hurt.contains(&member)).await?;
-            stage.publish("publish", workload.publications, workload.rate, WINDOW).await;
-            anyhow::Ok(())
+        let of_streams = Plan {
+            faults: plan.faults.iter().filter(|fault| !fault.kind.is_of_node()).cloned().collect(),
+            ..plan.clone()
         };
-        let (guards, done) = tokio::join!(faults.run(plan), load);
-        done?;
+        stage.publishers(PUBLISHERS).await?;
+        stage.progress.phase("connect, subscribe and publish", workload.publications);
+        let (recorder, progress) = (stage.fleet.recorder(), stage.progress.clone());
+        let (fleet, subject) = (&mut stage.fleet, &mut stage.subject);
+        let load = async {
+            let connected = fleet.connect(0..connections, PATIENCE, |member| !hurt.contains(&member), |_| {}).await;
+            (connected, fleet.publish(workload.publications, workload.rate, WINDOW, |n| progress.at(n)).await)
+        };
+        let process = process::run(plan, &faults, subject, &recorder);
+        let (guards, (connected, offered), started_again) = tokio::join!(faults.run(&of_streams), load, process);
         drop(guards);
+        stage.offered(offered);
+        connected.errors.iter().for_each(|error| stage.run.doubt(format!("while connecting: {error}")));
+        if started_again? {
+            stage.look_again()?;
+        }
         stage.rest(Duration::from_secs(60), connections, connections * each).await?;
         let recoveries = stage.fleet.recoveries();
         stage.run.latencies("recovery", &recoveries);

@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long after the last one has left a descriptor may still be open, or memory not be given back.
 const GONE_MAX: Duration = Duration::from_secs(5);
 /// The server's allocator gives back what was freed within half a second, and looks about as often.
-const GIVEN_BACK: Duration = Duration::from_millis(1_500);
+pub(super) const GIVEN_BACK: Duration = Duration::from_millis(1_500);
 /// Less than that is no change of memory.
 const STEP_BYTES: f64 = 1_048_576.0;
 /// A quarter of what it may keep: for less nobody waits.

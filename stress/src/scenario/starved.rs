@@ -10,9 +10,10 @@ use futures_util::future::BoxFuture;
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
+use super::process::{child, strike};
 use super::stage::{Stage, UNBROKEN};
 use super::{Context, Scenario};
-use crate::fault::plan::{Plan, Topology, Workload};
+use crate::fault::plan::{Fault, Kind, Plan, Topology, Workload};
 use crate::fleet::FleetOptions;
 use crate::monitor::threads_of;
 use crate::report::Report;
@@ -65,11 +66,12 @@ impl Starved {
         stage.publish("publish beside the spinners", publications, RATE, 1).await;
         let share = (stage.sample()?.cpu_seconds - before.cpu_seconds) / lasts.as_secs_f64();
         stage.progress.phase("publish, stopped and continued", publications);
+        let faults = stage.faults.clone();
         let (fleet, subject) = (&mut stage.fleet, &stage.subject);
-        let server = subject.server().ok_or_else(|| anyhow::anyhow!("the server is not a child of ours"))?;
+        let server = child(subject)?;
         let blocking = async {
             for _ in 0..STOPS {
-                server.pause()?;
+                let _blocked = strike(&faults, Fault::new("server_blocked", Kind::Pause), || server.pause())?;
                 tokio::time::sleep(STOPPED).await;
                 server.resume()?;
                 tokio::time::sleep(RUNNING).await;

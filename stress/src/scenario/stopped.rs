@@ -5,9 +5,10 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
+use super::process::{child, strike};
 use super::stage::{Stage, UNBROKEN};
 use super::{Context, Scenario};
-use crate::fault::plan::{Plan, Topology, Workload};
+use crate::fault::plan::{Fault, Kind, Plan, Topology, Workload};
 use crate::fleet::FleetOptions;
 use crate::report::Report;
 use crate::server::ServerConfig;
@@ -50,12 +51,13 @@ impl Stopped {
         let mut stage = Stage::set(context, self, plan, config, FleetOptions::default()).await?;
         stage.connect(2, |_| true).await?;
         stage.progress.phase("publish, stopped twice", publications);
+        let faults = stage.faults.clone();
         let (fleet, subject) = (&mut stage.fleet, &stage.subject);
-        let server = subject.server().ok_or_else(|| anyhow::anyhow!("no child"))?;
+        let server = child(subject)?;
         let stopping = async {
             for stop in STOPS {
                 tokio::time::sleep(PING_INTERVAL).await;
-                server.pause()?;
+                let _stopped = strike(&faults, Fault::new("server_stopped", Kind::Pause), || server.pause())?;
                 tokio::time::sleep(stop).await;
                 server.resume()?;
             }

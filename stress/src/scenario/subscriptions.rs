@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
-use super::stage::{Stage, UNBROKEN};
+use super::stage::{GIVEN_BACK, Stage, UNBROKEN};
 use super::{Context, Scenario, stats};
 use crate::fault::plan::{Plan, Topology, Workload};
 use crate::fleet::FleetOptions;
@@ -17,8 +17,6 @@ const PLAN: &str = "plan, scenario 2";
 const WAVES: u64 = 5;
 const SUBSCRIPTIONS_EACH: u64 = 5;
 const PUBLISHER_CONNECTIONS: u64 = 2;
-/// How long the server's allocator keeps what a burst needed: its decay of half a second, and a sweep.
-const GIVEN_BACK: Duration = Duration::from_millis(1_500);
 /// What a straight line must explain. The allocator takes memory in steps of up to 2 MiB, and all 50,000 subscriptions
 /// come to some 14 MiB: such steps alone cost the fit 2 to 3 %. Growth by the square would leave it at 0.92.
 const FIT_MIN: f64 = 0.95;
