@@ -70,6 +70,7 @@ stress-extreme: ## Every scenario at full size: 17 minutes, 5 of them for two da
 	    done; \
 	    $(TARGET)/release/stress report $(TARGET)/stress-extreme --write stress_results.md --failure-modes failure_modes.md; \
 	  else \
+	    $(TARGET)/release/stress report $(TARGET)/stress-extreme --write $(TARGET)/stress-extreme/README.md --plots $(TARGET)/stress-extreme; \
 	    echo "stopped: stress_results.md and failure_modes.md are as they were; what was found stands in $(TARGET)/stress-extreme/README.md"; \
 	    verdict=2; \
 	  fi; \

@@ -45,14 +45,15 @@ async fn a_plan_runs_as_it_is_written() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_stops_and_kills_the_process_as_it_is_written() {
     let second = Duration::from_secs(1);
-    let still = Fault::new("node", Kind::Pause).between(second / 2, second);
-    let gone = Fault::new("node", Kind::Kill).between(second, 3 * second / 2);
-    let cut = Fault::new("cut", Kind::Reset).target(Target::Connections(vec![3])).between(second / 4, second / 2);
+    let still = Fault::new("node", Kind::Pause).between(2 * second, 5 * second / 2);
+    // Whomever it names: who is killed is the server, and that is felt by all.
+    let gone = Fault::new("node", Kind::Kill).target(Target::Connections(vec![1])).between(3 * second, 7 * second / 2);
+    let cut = Fault::new("cut", Kind::Reset).target(Target::Connections(vec![3])).between(2 * second, 9 * second / 4);
     let run = async |faults: Vec<Fault>| {
         let plan = Plan {
             seed: Seed(6),
             topology: Topology { connections: 20, channels: 4, ..Topology::default() },
-            workload: Workload { publishers: 4, publications: 400, rate: 200.0, payload_bytes: 256 },
+            workload: Workload { publishers: 4, publications: 1_000, rate: 200.0, payload_bytes: 256 },
             faults,
         };
         let context = Context { server: Some(common::binary()), ..Context::default() };

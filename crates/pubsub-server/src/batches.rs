@@ -4,7 +4,8 @@
 //! and those of it who read slowly have their answers wait here. So an answer is laid out in pieces: its own words, which
 //! are the connection's alone, and between them *runs* of publications, which are shared by all answers that wait. Streams
 //! are parted into runs at the same places whatever an answer begins with, so that answers from different positions
-//! share what they have in common. A run is gone with the last answer it stands in.
+//! share what they have in common. A run is gone with the last answer it stands in. It relies on the engine: a place in a
+//! stream holds one publication for as long as the stream has its epoch.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,9 +16,9 @@ use pubsub_protocol::{Format, Publication, Reply};
 
 use crate::hub::epoch_tag;
 use crate::outbox::{Frame, WeakFrame};
-use crate::transport::frame::encode_reply_in_pieces;
+use crate::transport::frame::{encode_reply_in_pieces, size_of_info};
 
-/// Publications of a run at most. It ends in front of an offset that is a multiple of this.
+/// Publications of a run at most. Upwards it ends in front of an offset that is a multiple of this, downwards with one.
 const RUN: u64 = 16;
 
 /// A publication as large as this is a run by itself.
@@ -47,7 +48,7 @@ impl Batches {
     pub fn encode(&self, format: Format, reply: &Reply, channel: Option<&str>) -> Vec<Frame> {
         encode_reply_in_pieces(format, reply, |own, batch| {
             let channel = batch.channel.or(channel);
-            let bytes: usize = batch.publications.iter().map(|publication| publication.data.len()).sum();
+            let bytes: usize = batch.publications.iter().map(size).sum();
             match channel.filter(|_| bytes >= SHARED_BYTES_MIN) {
                 Some(channel) => self.runs(format, channel, &batch),
                 None => {
@@ -60,7 +61,10 @@ impl Batches {
 
     fn runs(&self, format: Format, channel: &str, batch: &Batch<'_>) -> Vec<Frame> {
         let (channel, epoch) = (Arc::from(channel), epoch_tag(batch.epoch));
-        let runs = batch.publications.chunk_by(share_a_run).enumerate();
+        let ends = [batch.publications.first(), batch.publications.last()];
+        let [first, last] = ends.map(|publication| publication.map_or(0, |publication| publication.offset));
+        let runs =
+            batch.publications.chunk_by(|a, b| if first <= last { follow(a, b) } else { follow(b, a) }).enumerate();
         let frame = |(n, publications): (usize, &[Publication])| {
             let (first, last) = (publications[0].offset, publications[publications.len() - 1].offset);
             let follows = n > 0;
@@ -93,9 +97,16 @@ impl Batches {
     }
 }
 
-fn share_a_run(a: &Publication, b: &Publication) -> bool {
-    let is_next = a.offset.checked_add(1) == Some(b.offset);
-    is_next && a.offset / RUN == b.offset / RUN && a.data.len().max(b.data.len()) < LARGE_BYTES
+/// Whether the second comes right after the first in their stream, and both stand in one run.
+fn follow(a: &Publication, b: &Publication) -> bool {
+    a.offset.checked_add(1) == Some(b.offset) && a.offset / RUN == b.offset / RUN && size(a).max(size(b)) < LARGE_BYTES
+}
+
+/// About how many bytes it takes.
+fn size(publication: &Publication) -> usize {
+    let info = publication.info.as_deref().map_or(0, size_of_info);
+    let tags: usize = publication.tags.iter().map(|(name, value)| name.len() + value.len()).sum();
+    publication.data.len() + info + tags
 }
 
 #[cfg(test)]
@@ -103,8 +114,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
-    use pubsub_protocol::Payload;
     use pubsub_protocol::reply::{Answer, ConnectResult, HistoryResult, SubscribeResult};
+    use pubsub_protocol::{ClientInfo, Payload};
 
     use super::*;
     use crate::transport::frame::encode_reply;
@@ -161,6 +172,45 @@ mod tests {
                 prop_assert_eq!(text(&pieces), whole.as_bytes());
             }
         }
+    }
+
+    /// Whatever others were given before, whose answers still wait: each gets what it asked for and nothing else.
+    #[test]
+    fn every_stretch_of_a_stream_is_answered_as_if_it_were_the_only_one() {
+        let named = |offset: u64| {
+            let width = if offset.is_multiple_of(7) { LARGE_BYTES } else { 1_500 };
+            let text = format!("\"{offset:0width$}\"");
+            Publication { data: Payload::from_bytes(text.as_bytes()), ..publication(offset, 1) }
+        };
+        let stream: Vec<_> = (1..=50).map(named).collect();
+        let (batches, mut waiting) = (Batches::default(), Vec::new());
+        for from in 0..50 {
+            for to in from + 1..=50 {
+                for reverse in [false, true] {
+                    let mut publications = stream[from..to].to_vec();
+                    if reverse {
+                        publications.reverse();
+                    }
+                    let reply = answer(subscribed("e", publications));
+                    let pieces = batches.encode(Format::Json, &reply, Some("channel"));
+                    assert!(text(&pieces) == encode_reply(Format::Json, &reply).as_bytes(), "{from}..{to}, {reverse}");
+                    waiting.push(pieces);
+                }
+            }
+        }
+        let shared = waiting.iter().flatten().map(Frame::size).sum::<usize>() / held(&waiting);
+        // A tenth of it is in stretches too short to be shared.
+        assert!(shared > 4, "{shared} times as much as there is");
+    }
+
+    #[test]
+    fn who_published_counts_as_well_as_what() {
+        let info = ClientInfo { conn_info: Some(Payload::from_bytes(&[b'1'; 2_000])), ..ClientInfo::default() };
+        let info = Some(Arc::new(info));
+        let stream = (1..=100).map(|offset| Publication { info: info.clone(), ..publication(offset, 50) }).collect();
+        let (batches, missed) = (Batches::default(), answer(subscribed("e", stream)));
+        let answers: Vec<_> = (0..10).map(|_| batches.encode(Format::Json, &missed, Some("channel"))).collect();
+        assert!(held(&answers) < 2 * held(&answers[..1]), "{}", held(&answers));
     }
 
     #[test]

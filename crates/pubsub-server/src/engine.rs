@@ -11,6 +11,8 @@
 //! 4. An engine knows nothing of connections, sessions or sockets.
 //! 5. An answer that nobody waits for any more may be dropped half-way. What was asked takes effect or not, but not after
 //!    what is asked later of the same channel: who leaves while it is put into presence must not come out in it.
+//! 6. A place in a stream, epoch and offset, holds one publication: what is made of it for one subscriber serves the next
+//!    (`batches.rs`).
 //!
 //! Answers are futures because a store may be a network away; the embedded [`memory`] engine answers at once.
 

@@ -60,7 +60,7 @@ use wake::Ready;
 const TURN: usize = 64;
 
 /// Of these, the ones that were not done after their first visit; as many that were not after more; and beside them as many
-/// whose time is up. Who comes meanwhile waits for so many visits.
+/// whose time is up, or a whole turn's if nobody else waits. Who comes meanwhile waits for so many visits.
 const TURN_LATE: usize = 8;
 
 /// Where sockets are handed to a shard.

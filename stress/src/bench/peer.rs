@@ -111,8 +111,8 @@ pub fn features(options: &[String]) -> anyhow::Result<Vec<Peer>> {
         tls(with("TLS", &[])?)?,
         Peer { reconnects_per_s: 200.0, ..with("200 reconnects/s", &[])? },
     ];
-    // Beside one load: here it is asked what they cost others.
-    features.last_mut().expect("there are some").only = &["W2"];
+    // Beside a load: what is asked here is what they cost others.
+    features.last_mut().expect("there are some").only = &["W2", "W3", "W4", "W5"];
     Ok(features)
 }
 

@@ -98,8 +98,7 @@ impl RandomDrops {
         ];
         stage.publish("publish, some dropped meanwhile", publications - 2 * quarter, RATE, 1).await;
         drop(receiving);
-        let during = stage.fleet.bystander_latencies();
-        stage.fleet.reset_latencies();
+        let (during, with_dropped) = (stage.fleet.bystander_latencies(), stage.fleet.reset_latencies());
         let publisher = Target::Connections(vec![PUBLISHER_CONNECTIONS + 1]);
         let publishing = Fault::new("while_publishing", Kind::Reset).aimed(Aim::PublishUnacked);
         let publishing = faults.inject(publishing.direction(Direction::In).target(publisher));
@@ -136,6 +135,7 @@ impl RandomDrops {
         run.number("p99_while_ms", busy);
         run.latencies("delivery to the rest, before", &before);
         run.latencies("delivery to the rest, others dropped", &during);
+        run.latencies("delivery while dropping, to those dropped too", &with_dropped);
         run.latencies("recovery", &recovery);
         let mut laws = BREAKING.to_vec();
         laws.extend([Law::I13, Law::I17]);

@@ -62,7 +62,8 @@ impl LargePayloads {
         stage.publishers(1).await?;
         let idle = stage.resident()?;
         let mut published = Vec::new();
-        let first = (events / 4).max(1);
+        // As many as fill the history, which is then no part of the difference.
+        let first = (events / 4).max(HISTORY_SIZE as u64);
         let with_few = each_gets(&mut stage, SIZES[2], first, few).await?;
         published.extend(std::iter::repeat_n(SIZES[2], first as usize));
         stage.fleet.reset_latencies();

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use super::process;
 use super::stage::Stage;
 use super::{Context, Scenario};
-use crate::fault::Plan;
+use crate::fault::{Fault, Plan};
 use crate::fleet::FleetOptions;
 use crate::oracle::Law;
 use crate::report::Report;
@@ -70,23 +70,26 @@ impl Planned {
             Stage::set(context, self, plan.clone(), ServerConfig::default(), FleetOptions::default()).await?;
         let faults = stage.faults.clone();
         let everybody = || (0..connections).collect::<Vec<u64>>();
-        let hurt: BTreeSet<u64> =
-            plan.faults.iter().flat_map(|fault| faults.targets(fault).unwrap_or_else(everybody)).collect();
+        let meant = |fault: &Fault| faults.targets(fault).filter(|_| !fault.kind.is_of_node());
+        let hurt: BTreeSet<u64> = plan.faults.iter().flat_map(|fault| meant(fault).unwrap_or_else(everybody)).collect();
         let of_streams = Plan {
             faults: plan.faults.iter().filter(|fault| !fault.kind.is_of_node()).cloned().collect(),
             ..plan.clone()
         };
-        stage.publishers(PUBLISHERS).await?;
+        stage.publishers = PUBLISHERS;
         stage.progress.phase("connect, subscribe and publish", workload.publications);
         let (recorder, progress) = (stage.fleet.recorder(), stage.progress.clone());
         let (fleet, subject) = (&mut stage.fleet, &mut stage.subject);
         let load = async {
             let connected = fleet.connect(0..connections, PATIENCE, |member| !hurt.contains(&member), |_| {}).await;
-            (connected, fleet.publish(workload.publications, workload.rate, WINDOW, |n| progress.at(n)).await)
+            fleet.connect_publishers(PUBLISHERS, PATIENCE).await?;
+            let offered = fleet.publish(workload.publications, workload.rate, WINDOW, |n| progress.at(n)).await;
+            anyhow::Ok((connected, offered))
         };
         let process = process::run(plan, &faults, subject, &recorder);
-        let (guards, (connected, offered), started_again) = tokio::join!(faults.run(&of_streams), load, process);
+        let (guards, done, started_again) = tokio::join!(faults.run(&of_streams), load, process);
         drop(guards);
+        let (connected, offered) = done?;
         stage.offered(offered);
         connected.errors.iter().for_each(|error| stage.run.doubt(format!("while connecting: {error}")));
         if started_again? {

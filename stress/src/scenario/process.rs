@@ -62,11 +62,11 @@ pub(super) async fn again(subject: &mut Subject, recorder: &Recorder) -> anyhow:
     Ok(())
 }
 
-/// Does to the process what a plan wants, each fault at its time; one that comes while another still holds waits for its end.
-/// Returns whether it was started again meanwhile.
+/// Does to the process what a plan wants, each fault at its time; one that comes while another still holds waits for its end, and
+/// then lasts as long as it would have. Returns whether it was started again meanwhile.
 ///
 /// # Errors
-/// When the server is none of ours, or does not start again.
+/// When the server is none of ours, or does not start again, or is to stand still for no time or for ever.
 pub(super) async fn run(
     plan: &Plan,
     faults: &Faults,
@@ -79,6 +79,12 @@ pub(super) async fn run(
     let until = |at: Duration| sleep((began + at).saturating_duration_since(Instant::now()));
     let mut started_again = false;
     for fault in due {
+        let lasts = fault.until.unwrap_or(fault.from).saturating_sub(fault.from);
+        anyhow::ensure!(
+            fault.kind != Kind::Pause || !lasts.is_zero(),
+            "fault `{}`: a process that is to stand still needs an `until` after its `from`",
+            fault.id
+        );
         until(fault.from).await;
         let server = child(subject)?;
         let _held = strike(faults, fault.clone(), || match fault.kind {
@@ -86,7 +92,7 @@ pub(super) async fn run(
             Kind::Restart => server.terminate(),
             _ => server.kill(),
         })?;
-        until(fault.until.unwrap_or(fault.from)).await;
+        sleep(lasts).await;
         if fault.kind == Kind::Pause {
             child(subject)?.resume()?;
         } else {

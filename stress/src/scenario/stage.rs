@@ -52,7 +52,7 @@ pub(super) struct Stage {
     memory: Option<ResourceMonitor>,
     /// What the server used and had counted before the first member came.
     before: Before,
-    publishers: u64,
+    pub(super) publishers: u64,
     worst: Option<Offered>,
 }
 

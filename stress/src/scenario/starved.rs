@@ -70,10 +70,12 @@ impl Starved {
         let (fleet, subject) = (&mut stage.fleet, &stage.subject);
         let server = child(subject)?;
         let blocking = async {
-            for _ in 0..STOPS {
-                let _blocked = strike(&faults, Fault::new("server_blocked", Kind::Pause), || server.pause())?;
+            for n in 1..=STOPS {
+                let blocked = Fault::new(format!("server_blocked_{n}"), Kind::Pause);
+                let held = strike(&faults, blocked, || server.pause())?;
                 tokio::time::sleep(STOPPED).await;
                 server.resume()?;
+                drop(held);
                 tokio::time::sleep(RUNNING).await;
             }
             anyhow::Ok(())

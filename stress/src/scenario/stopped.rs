@@ -55,9 +55,10 @@ impl Stopped {
         let (fleet, subject) = (&mut stage.fleet, &stage.subject);
         let server = child(subject)?;
         let stopping = async {
-            for stop in STOPS {
+            for (n, stop) in STOPS.into_iter().enumerate() {
                 tokio::time::sleep(PING_INTERVAL).await;
-                let _stopped = strike(&faults, Fault::new("server_stopped", Kind::Pause), || server.pause())?;
+                let stopped = Fault::new(format!("server_stopped_{}", n + 1), Kind::Pause);
+                let _held = strike(&faults, stopped, || server.pause())?;
                 tokio::time::sleep(stop).await;
                 server.resume()?;
             }

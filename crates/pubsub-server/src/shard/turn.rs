@@ -58,7 +58,8 @@ impl<S: Socket> Future for Shard<S> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let shard = self.get_mut();
-        // Register first, look second: what comes in between wakes us again.
+        // Register first, look second: what comes in between wakes us again. Into the inbox something comes in nearly every turn,
+        // and much of it from ourselves: it is looked at again before we sleep.
         shard.door.waker.register(cx.waker());
         shard.ready.register(cx.waker());
         shard.inbox().attend();
@@ -76,6 +77,7 @@ impl<S: Socket> Future for Shard<S> {
         shard.see_off_some();
         if shard.stopped {
             shard.drop_all();
+            shard.inbox().register(cx.waker());
             return shard.poll_see_off_all(cx);
         }
         let timed = shard.poll_timer(cx);

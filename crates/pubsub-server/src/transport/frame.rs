@@ -1,4 +1,4 @@
-//! Values to WebSocket frames, each in one piece of memory that can be shared and written as it is.
+//! Values to WebSocket frames, in pieces of memory that can be shared and written as they are: mostly one for each.
 
 use pubsub_protocol::codec::Batch;
 use pubsub_protocol::push::{ClientInfo, PushBody};
@@ -30,16 +30,15 @@ pub fn encode_reply_in_pieces(
         }
     });
     let elsewhere = batches.iter().flat_map(|(_, pieces)| pieces).map(Frame::size).sum();
-    let (mut own, mut start) = builder.finish_with(opcode(format), elsewhere);
-    let mut frame = Vec::new();
-    let mut cut = 0;
-    for (place, pieces) in batches {
-        let rest = own.split_off(place - cut);
-        frame.push(Frame::new(std::mem::replace(&mut own, rest), std::mem::take(&mut start)));
+    let (mut own, start) = builder.finish_with(opcode(format), elsewhere);
+    // From the end, so that each byte is moved once.
+    let behind: Vec<(Vec<Frame>, Vec<u8>)> =
+        batches.into_iter().rev().map(|(place, pieces)| (pieces, own.split_off(place))).collect();
+    let mut frame = vec![Frame::new(own, start)];
+    for (pieces, own) in behind.into_iter().rev() {
         frame.extend(pieces);
-        cut = place;
+        frame.push(Frame::new(own, 0));
     }
-    frame.push(Frame::new(own, start));
     frame
 }
 
@@ -67,14 +66,15 @@ pub fn encode_close(code: u16, reason: &str) -> Frame {
 fn capacity(reply: &Reply) -> usize {
     match reply {
         Reply::Push(Push { channel, body: PushBody::Publication(publication) }) => {
-            80 + channel.len() + publication.data.len() + publication.info.as_deref().map_or(0, capacity_of_info)
+            80 + channel.len() + publication.data.len() + publication.info.as_deref().map_or(0, size_of_info)
         }
         Reply::Ping => 2,
         _ => 128,
     }
 }
 
-fn capacity_of_info(info: &ClientInfo) -> usize {
+/// About how many bytes it takes.
+pub fn size_of_info(info: &ClientInfo) -> usize {
     let payloads = info.conn_info.iter().chain(&info.chan_info).map(|payload| 16 + payload.len());
     40 + info.user.len() + info.client.len() + payloads.sum::<usize>()
 }
