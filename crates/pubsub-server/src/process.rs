@@ -134,10 +134,10 @@ fn announce(server: &ServerHandle, tls: bool, internal: Option<SocketAddr>) -> a
     writeln!(out, "listening on {scheme}://{address}")?;
     out.flush()?;
     if let Some(internal) = internal {
-        tracing::info!("API, metrics and health on http://{internal}");
+        tracing::info!("API, metrics and health on {scheme}://{internal}");
     }
     if config.client.insecure && config.http_api.insecure && !config.http_api.disabled {
-        let api = internal.map_or_else(|| format!("{scheme}://{address}"), |internal| format!("http://{internal}"));
+        let api = format!("{scheme}://{}", internal.unwrap_or(address));
         let ws = if tls { "wss" } else { "ws" };
         eprintln!(
             "\nTry it. Watch a channel in one terminal (any WebSocket client will do):\n\n  \
