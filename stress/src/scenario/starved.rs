@@ -71,7 +71,7 @@ impl Starved {
         let server = child(subject)?;
         let blocking = async {
             for n in 1..=STOPS {
-                let blocked = Fault::new(format!("server_blocked_{n}"), Kind::Pause);
+                let blocked = Fault::new(format!("server_blocked_{n:02}"), Kind::Pause);
                 let held = strike(&faults, blocked, || server.pause())?;
                 tokio::time::sleep(STOPPED).await;
                 server.resume()?;
