@@ -24,6 +24,15 @@ pub struct Plan {
     pub faults: Vec<Fault>,
 }
 
+impl Plan {
+    /// The same without what is done to the node, which no stream can do.
+    #[must_use]
+    pub fn of_streams(&self) -> Self {
+        let faults = self.faults.iter().filter(|fault| !fault.kind.is_of_node()).cloned().collect();
+        Self { faults, ..self.clone() }
+    }
+}
+
 /// Who is there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -72,10 +72,7 @@ impl Planned {
         let everybody = || (0..connections).collect::<Vec<u64>>();
         let meant = |fault: &Fault| faults.targets(fault).filter(|_| !fault.kind.is_of_node());
         let hurt: BTreeSet<u64> = plan.faults.iter().flat_map(|fault| meant(fault).unwrap_or_else(everybody)).collect();
-        let of_streams = Plan {
-            faults: plan.faults.iter().filter(|fault| !fault.kind.is_of_node()).cloned().collect(),
-            ..plan.clone()
-        };
+        let of_streams = plan.of_streams();
         stage.publishers = PUBLISHERS;
         stage.progress.phase("connect, subscribe and publish", workload.publications);
         let (recorder, progress) = (stage.fleet.recorder(), stage.progress.clone());

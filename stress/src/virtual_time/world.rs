@@ -211,10 +211,7 @@ impl<'a> World<'a> {
     /// From the first connect to the census.
     async fn live(&mut self) {
         let plan = self.plan;
-        let streams = Plan {
-            faults: plan.faults.iter().filter(|fault| !fault.kind.is_of_node()).cloned().collect(),
-            ..plan.clone()
-        };
+        let streams = plan.of_streams();
         let faults = self.faults.clone();
         let hurting = tokio::spawn(async move { faults.run(&streams).await });
         let untouched = bystanders(plan, &self.faults);
