@@ -10,7 +10,6 @@ use std::task::{Context, Poll, Waker};
 use pubsub_protocol::Format;
 use pubsub_protocol::websocket::{Decoder, Role};
 
-use super::deadlines::Scheduled;
 use super::wake::{ConnectionWaker, Ready};
 use super::work;
 use crate::outbox::Outbox;
@@ -68,7 +67,6 @@ pub struct Connection<S> {
     #[allow(clippy::box_collection, reason = "nearly always absent: 8 bytes instead of 32, in every connection")]
     pub(super) work: Option<Box<work::Queue>>,
     pub(super) unread: Option<Box<Unread>>,
-    pub(super) scheduled: Scheduled,
     _slot: Slot,
 }
 
@@ -115,7 +113,6 @@ impl<S: Socket> Connection<S> {
             work: None,
             unread,
             stage: Stage::Open,
-            scheduled: Scheduled::default(),
             blocked_ms: 0,
             dirty: false,
             queued: false,

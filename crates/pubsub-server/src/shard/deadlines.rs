@@ -1,69 +1,86 @@
 //! When which connection wants attention: one ring for all, instead of a timer for each.
 //!
-//! A connection stands in the ring at most once for what counts, at the tick it is *scheduled* for. A
-//! deadline that moves later leaves the entry where it is: when its tick comes, the connection is put in
-//! again further on. That is the common case, since every ping moves the next one. A deadline that moves
-//! earlier makes a second entry, and the first one no longer counts.
+//! A connection stands in the ring at most once for what counts. A deadline that moves later leaves the entry where it is, and
+//! when its tick comes it is put in again further on, without a look at the connection: that is the common case, since each
+//! pong moves the deadline of its ping, and of ten thousand connections none is in a cache. A deadline that moves earlier makes
+//! a second entry, and the first one no longer counts.
 
 use crate::clock::Now;
 
 /// Milliseconds of one tick: how late an event may be.
 const TICK_MS: u64 = 100;
 
-/// Ticks in the ring, a little over 51 s. What is further away is looked at once more on the way.
-const TICKS: usize = 512;
+/// Ticks in the ring, a little over 51 s. What is further away is put in again on the way.
+const TICKS: u64 = 512;
+
+/// A tick that never comes: 2³² of them are 13 years of uptime.
+const NEVER: u32 = u32::MAX;
 
 /// The ring.
 #[derive(Debug)]
 pub struct Deadlines {
     buckets: Box<[Vec<u32>]>,
+    /// By slot.
+    entries: Vec<Entry>,
     /// The next tick to be looked at.
     tick: u64,
     /// Nothing is in a bucket between there and here, so that not every turn looks through all of them.
     first: u64,
 }
 
-/// A connection's place in the ring.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Scheduled(Option<std::num::NonZeroU32>);
-
-impl Scheduled {
-    fn tick(self) -> Option<u64> {
-        self.0.map(|tick| u64::from(tick.get()) - 1)
-    }
-
-    fn at(tick: u64) -> Self {
-        // 2³² ticks are 13 years of uptime.
-        Self(u32::try_from(tick + 1).ok().and_then(std::num::NonZeroU32::new))
-    }
+/// Where a connection stands, and what for: not in the connection, whose memory is far away.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    /// The tick whose bucket it stands in, or that it was taken out at; [`NEVER`]: none.
+    stands: u32,
+    /// The tick at which it wants attention, not before that one.
+    wanted: u32,
 }
+
+const NOWHERE: Entry = Entry { stands: NEVER, wanted: NEVER };
 
 impl Deadlines {
     /// An empty ring that begins at `now`.
     pub fn new(now: Now) -> Self {
         let tick = now.ms / TICK_MS;
-        Self { buckets: vec![Vec::new(); TICKS].into(), tick, first: tick }
+        let buckets = std::iter::repeat_with(Vec::new).take(index(TICKS - 1) + 1).collect();
+        Self { buckets, entries: Vec::new(), tick, first: tick }
     }
 
-    /// Makes sure that `slot` is looked at when `deadline_ms` has come. `scheduled` is kept by the connection.
-    pub fn schedule(&mut self, slot: u32, deadline_ms: u64, scheduled: &mut Scheduled) {
-        let wanted = deadline_ms.div_ceil(TICK_MS).clamp(self.tick, self.tick + TICKS as u64 - 1);
-        // Also one that was taken out and still waits to be looked at.
-        if scheduled.tick().is_some_and(|tick| tick <= wanted) {
-            return;
+    /// Makes sure that `slot` is looked at when `deadline_ms` has come, and not before; `u64::MAX`: never.
+    pub fn schedule(&mut self, slot: u32, deadline_ms: u64) {
+        let wanted = u32::try_from(deadline_ms.div_ceil(TICK_MS)).unwrap_or(NEVER);
+        let slot_index = slot as usize;
+        if slot_index >= self.entries.len() {
+            self.entries.resize(slot_index + 1, NOWHERE);
         }
-        *scheduled = Scheduled::at(wanted);
-        self.first = self.first.min(wanted);
-        self.bucket(wanted).push(slot);
+        let entry = &mut self.entries[slot_index];
+        entry.wanted = wanted;
+        // Also one that was taken out and still waits to be looked at.
+        if entry.stands > wanted {
+            self.put(slot);
+        }
     }
 
-    /// Takes out the connections of the next tick that has come. `None`: none has. An entry counts only if
-    /// [`Deadlines::counts`] says so.
-    pub fn due(&mut self, now: Now) -> Option<(u64, Vec<u32>)> {
+    /// Nobody is in `slot` any more.
+    pub fn forget(&mut self, slot: u32) {
+        if let Some(entry) = self.entries.get_mut(slot as usize) {
+            *entry = NOWHERE;
+        }
+    }
+
+    /// Gives back what many slots needed, when all are forgotten.
+    pub fn give_back(&mut self) {
+        self.entries = Vec::new();
+    }
+
+    /// Takes out the entries of the next tick that has come. `None`: none has. Whether one still counts says
+    /// [`Deadlines::is_due`].
+    pub fn take(&mut self, now: Now) -> Option<(u64, Vec<u32>)> {
         while self.tick <= now.ms / TICK_MS {
             let tick = self.tick;
             self.tick += 1;
-            let bucket = std::mem::take(self.bucket(tick));
+            let bucket = std::mem::take(&mut self.buckets[index(tick)]);
             if !bucket.is_empty() {
                 return Some((tick, bucket));
             }
@@ -71,18 +88,23 @@ impl Deadlines {
         None
     }
 
-    /// Whether an entry taken out at `tick` is the one that counts; then it is used up.
-    pub fn counts(tick: u64, scheduled: &mut Scheduled) -> bool {
-        let counts = scheduled.tick() == Some(tick);
-        if counts {
-            *scheduled = Scheduled::default();
+    /// Whether `slot`, which was taken out at `tick`, is to be looked at: then that is done with. If its deadline has moved
+    /// meanwhile it stands further on.
+    pub fn is_due(&mut self, tick: u64, slot: u32) -> bool {
+        let Some(entry) = self.entries.get_mut(slot as usize).filter(|entry| u64::from(entry.stands) == tick) else {
+            return false;
+        };
+        entry.stands = NEVER;
+        let is_due = u64::from(entry.wanted) < self.tick;
+        if !is_due && entry.wanted < NEVER {
+            self.put(slot);
         }
-        counts
+        is_due
     }
 
     /// When to look again, in [`Now::ms`]; `None`: nothing is scheduled.
     pub fn next_ms(&mut self) -> Option<u64> {
-        let end = self.tick + TICKS as u64;
+        let end = self.tick + TICKS;
         self.first = self.first.max(self.tick);
         while self.first < end && self.buckets[index(self.first)].is_empty() {
             self.first += 1;
@@ -90,13 +112,18 @@ impl Deadlines {
         (self.first < end).then_some(self.first * TICK_MS)
     }
 
-    fn bucket(&mut self, tick: u64) -> &mut Vec<u32> {
-        &mut self.buckets[index(tick)]
+    /// Puts a slot where it is wanted, or as far on its way there as the ring reaches.
+    fn put(&mut self, slot: u32) {
+        let entry = &mut self.entries[slot as usize];
+        let tick = u64::from(entry.wanted).clamp(self.tick, self.tick + TICKS - 1);
+        entry.stands = u32::try_from(tick).unwrap_or(NEVER);
+        self.first = self.first.min(tick);
+        self.buckets[index(tick)].push(slot);
     }
 }
 
 fn index(tick: u64) -> usize {
-    usize::try_from(tick % TICKS as u64).expect("a remainder of 512")
+    usize::try_from(tick % TICKS).expect("a remainder of 512")
 }
 
 #[cfg(test)]
@@ -109,32 +136,34 @@ mod tests {
     }
 
     proptest! {
-        /// Connections whose deadlines move about are each looked at in the tick after their deadline, never
-        /// before it.
+        /// Connections whose deadlines move about, and who leave their slots to others, are each looked at in the tick after
+        /// their deadline, and never before it.
         #[test]
         fn every_deadline_is_met_within_a_tick(
-            moves in prop::collection::vec((0u64..200_000, 0usize..5, 1u64..120_000), 1..60),
+            moves in prop::collection::vec((0u64..200_000, 0usize..5, prop::option::of(1u64..120_000)), 1..60),
         ) {
             let mut moves = moves;
             moves.sort_unstable();
             let mut ring = Deadlines::new(at(0));
             let mut deadlines = [None::<u64>; 5];
-            let mut scheduled = [Scheduled::default(); 5];
             let mut next_move = moves.into_iter().peekable();
             for ms in (0..400_000).step_by(50) {
-                while let Some((_, slot, ahead)) = next_move.next_if(|(when, ..)| *when <= ms) {
-                    deadlines[slot] = Some(ms + ahead);
-                    ring.schedule(slot as u32, ms + ahead, &mut scheduled[slot]);
+                let mut taken = Vec::new();
+                while let Some((tick, slots)) = ring.take(at(ms)) {
+                    taken.extend(slots.into_iter().map(|slot| (tick, slot)));
                 }
-                while let Some((tick, slots)) = ring.due(at(ms)) {
-                    for slot in slots {
-                        let slot = slot as usize;
-                        if !Deadlines::counts(tick, &mut scheduled[slot]) { continue }
-                        match deadlines[slot] {
-                            Some(deadline) if deadline <= ms => deadlines[slot] = None,
-                            Some(deadline) => ring.schedule(slot as u32, deadline, &mut scheduled[slot]),
-                            None => {}
-                        }
+                // Also while some are taken out and wait.
+                while let Some((_, slot, ahead)) = next_move.next_if(|(when, ..)| *when <= ms) {
+                    deadlines[slot] = ahead.map(|ahead| ms + ahead);
+                    match deadlines[slot] {
+                        Some(deadline) => ring.schedule(slot as u32, deadline),
+                        None => ring.forget(slot as u32),
+                    }
+                }
+                for (tick, slot) in taken {
+                    if ring.is_due(tick, slot) {
+                        let deadline = deadlines[slot as usize].take();
+                        prop_assert!(deadline.is_some_and(|deadline| deadline <= ms), "{deadline:?} looked at at {ms}");
                     }
                 }
                 for deadline in deadlines.into_iter().flatten() {
@@ -149,6 +178,30 @@ mod tests {
     fn an_idle_ring_never_wakes_anyone() {
         let mut ring = Deadlines::new(at(1234));
         assert_eq!(ring.next_ms(), None);
-        assert_eq!(ring.due(at(1_000_000_000)), None);
+        assert_eq!(ring.take(at(1_000_000_000)), None);
+    }
+
+    #[test]
+    fn what_is_never_due_any_more_leaves_the_ring() {
+        let mut ring = Deadlines::new(at(0));
+        ring.schedule(0, 1000);
+        ring.schedule(0, u64::MAX);
+        let (tick, slots) = ring.take(at(1000)).expect("its entry is still there");
+        assert_eq!((slots, ring.is_due(tick, 0)), (vec![0], false));
+        assert_eq!(ring.next_ms(), None);
+    }
+
+    #[test]
+    fn who_is_in_a_slot_later_is_not_looked_at_for_who_was_there_before() {
+        let mut ring = Deadlines::new(at(0));
+        ring.schedule(7, 1000);
+        ring.forget(7);
+        ring.give_back();
+        ring.schedule(7, 1000);
+        ring.schedule(7, 2000);
+        let (tick, slots) = ring.take(at(1000)).expect("both stand there");
+        assert_eq!(slots.into_iter().filter(|&slot| ring.is_due(tick, slot)).count(), 0);
+        let (tick, slots) = ring.take(at(2000)).expect("it stands further on");
+        assert_eq!(slots.into_iter().filter(|&slot| ring.is_due(tick, slot)).count(), 1);
     }
 }

@@ -10,7 +10,6 @@ use rand::RngExt;
 
 use super::connection::{Connection, Purpose, Stage, Written};
 use super::control::{Census, Control, Target};
-use super::deadlines::Deadlines;
 use super::inbox::{Inbox, ShardMessage};
 use super::input::{FIRST_VISIT, LAST_VISIT, VISIT, answers_pile_up};
 use super::poller::Watch;
@@ -339,7 +338,7 @@ impl<S: Socket> Shard<S> {
         }));
         match fate {
             Ok(Fate::Keep) => {
-                self.schedule(slot, &mut connection);
+                self.schedule(slot, &connection);
                 self.connections[at(slot)] = Some(connection);
             }
             Ok(Fate::Drop) => self.remove(slot, connection),
@@ -371,6 +370,7 @@ impl<S: Socket> Shard<S> {
         self.bequeath(&mut connection);
         self.desk.node.users.leave(connection.session.user(), self.place(slot));
         self.connections.remove(at(slot));
+        self.deadlines.forget(slot);
         self.cells().connections_closed.increment();
         tracing::debug!(connection_id = %connection.session.id(), "connection closed");
         let left = self.connections.len();
@@ -395,6 +395,7 @@ impl<S: Socket> Shard<S> {
             self.unfinished = std::collections::VecDeque::new();
             self.deferred = std::collections::VecDeque::new();
             self.due = std::collections::VecDeque::new();
+            self.deadlines.give_back();
         }
     }
 
@@ -408,7 +409,7 @@ impl<S: Socket> Shard<S> {
         });
     }
 
-    fn schedule(&mut self, slot: u32, connection: &mut Connection<S>) {
+    fn schedule(&mut self, slot: u32, connection: &Connection<S>) {
         let closing = match connection.stage {
             Stage::Open => u64::MAX,
             Stage::Closing { until_ms } | Stage::Closed { until_ms } | Stage::Lingering { until_ms } => until_ms,
@@ -420,10 +421,7 @@ impl<S: Socket> Shard<S> {
         };
         let Settings { pong_timeout_ms, ping_interval_ms, .. } = self.settings;
         let session = connection.session.deadline(pong_timeout_ms, ping_interval_ms).unwrap_or(u64::MAX);
-        let deadline = closing.min(blocked).min(session);
-        if deadline < u64::MAX {
-            self.deadlines.schedule(slot, deadline, &mut connection.scheduled);
-        }
+        self.deadlines.schedule(slot, closing.min(blocked).min(session));
     }
 
     /// Arms the timer. Returns whether it may already have run out, or more are due than a turn takes.
@@ -452,20 +450,18 @@ impl<S: Socket> Shard<S> {
 
     /// Does what the time demands.
     fn expire(&mut self) {
-        while let Some((tick, slots)) = self.deadlines.due(self.desk.now) {
+        while let Some((tick, slots)) = self.deadlines.take(self.desk.now) {
             self.due.extend(slots.into_iter().map(|slot| (tick, slot)));
         }
         // A thousand that were cut in one moment are dropped in another, and the kernel takes its time for each.
         let most = if self.has_nothing_else() { TURN } else { TURN_LATE };
         let mut share = Share::default();
-        for _ in 0..most.min(self.due.len()) {
-            if !share.has_more() {
-                break;
-            }
+        let mut visits = 0;
+        while visits < most && !self.due.is_empty() && share.has_more() {
             let Some((tick, slot)) = self.due.pop_front() else { break };
-            let connection = self.connections.get_mut(at(slot)).and_then(Option::as_mut);
-            if connection.is_some_and(|connection| Deadlines::counts(tick, &mut connection.scheduled)) {
+            if self.deadlines.is_due(tick, slot) {
                 self.with(slot, |shard, connection| shard.tick(slot, connection));
+                visits += 1;
             }
         }
         while let Some(drain) = &mut self.drain {
