@@ -43,18 +43,18 @@ impl Deadlines {
     /// An empty ring that begins at `now`.
     pub fn new(now: Now) -> Self {
         let tick = now.ms / TICK_MS;
-        let buckets = std::iter::repeat_with(Vec::new).take(index(TICKS - 1) + 1).collect();
+        let buckets = (0..TICKS).map(|_| Vec::new()).collect();
         Self { buckets, entries: Vec::new(), tick, first: tick }
     }
 
     /// Makes sure that `slot` is looked at when `deadline_ms` has come, and not before; `u64::MAX`: never.
     pub fn schedule(&mut self, slot: u32, deadline_ms: u64) {
         let wanted = u32::try_from(deadline_ms.div_ceil(TICK_MS)).unwrap_or(NEVER);
-        let slot_index = slot as usize;
-        if slot_index >= self.entries.len() {
-            self.entries.resize(slot_index + 1, NOWHERE);
+        let at = slot as usize;
+        if at >= self.entries.len() {
+            self.entries.resize(at + 1, NOWHERE);
         }
-        let entry = &mut self.entries[slot_index];
+        let entry = &mut self.entries[at];
         entry.wanted = wanted;
         // Also one that was taken out and still waits to be looked at.
         if entry.stands > wanted {
