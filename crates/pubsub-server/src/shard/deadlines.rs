@@ -56,8 +56,9 @@ impl Deadlines {
         }
         let entry = &mut self.entries[at];
         entry.wanted = wanted;
-        // Also one that was taken out and still waits to be looked at.
-        if entry.stands > wanted {
+        // It may be over already, and then no tick comes sooner than the next. Also one that was taken out and still waits to be
+        // looked at stands early enough.
+        if u64::from(entry.stands) > u64::from(wanted).max(self.tick) {
             self.put(slot);
         }
     }
@@ -179,6 +180,20 @@ mod tests {
         let mut ring = Deadlines::new(at(1234));
         assert_eq!(ring.next_ms(), None);
         assert_eq!(ring.take(at(1_000_000_000)), None);
+    }
+
+    #[test]
+    fn whose_deadline_is_over_stands_once_and_is_not_put_off_by_being_scheduled_again() {
+        let mut ring = Deadlines::new(at(0));
+        ring.take(at(5000));
+        for deadline_ms in [3000, 3000, 2000, 4000] {
+            ring.schedule(0, deadline_ms);
+        }
+        let (tick, slots) = ring.take(at(5100)).expect("the next tick");
+        assert_eq!(slots, [0], "it stands there once");
+        ring.schedule(0, 1000);
+        assert!(ring.is_due(tick, 0), "it was scheduled while it waited to be looked at");
+        assert_eq!(ring.next_ms(), None);
     }
 
     #[test]
