@@ -2,8 +2,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
 use serde_json::value::RawValue;
 
@@ -12,16 +16,25 @@ use crate::limits::PAYLOAD_DEPTH_MAX;
 /// A piece of application data that the protocol carries as it is.
 ///
 /// In the JSON format it is the text of one JSON value; in protobuf it is any bytes. Cloning shares.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Payload(Arc<[u8]>);
+#[derive(Clone)]
+pub struct Payload {
+    bytes: Arc<[u8]>,
+    /// Whether it came from where it need not be JSON.
+    opaque: bool,
+}
 
 impl Payload {
-    /// Wraps bytes that are already in the format of the connection or publication they belong to.
-    ///
-    /// For JSON this must be the text of exactly one JSON value; see [`Payload::from_json`] to check it.
+    /// Wraps the text of exactly one JSON value. That it is one is not looked at; see [`Payload::from_json`] to check it, and
+    /// [`Payload::opaque`] for anything else.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        Self(Arc::from(bytes))
+        Self { bytes: Arc::from(bytes), opaque: false }
+    }
+
+    /// Wraps bytes of any kind, JSON or not.
+    #[must_use]
+    pub fn opaque(bytes: &[u8]) -> Self {
+        Self { bytes: Arc::from(bytes), opaque: true }
     }
 
     /// Takes the text of one JSON value.
@@ -38,34 +51,56 @@ impl Payload {
     /// # Errors
     /// When `value` cannot be written as JSON, as a map with keys that are not strings.
     pub fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
-        Ok(Self(serde_json::to_vec(value)?.into()))
+        Ok(Self { bytes: serde_json::to_vec(value)?.into(), opaque: false })
     }
 
     pub(crate) fn from_raw(raw: &RawValue) -> Self {
-        Self(Arc::from(on_one_line(raw.get().as_bytes())))
+        Self { bytes: Arc::from(on_one_line(raw.get().as_bytes())), opaque: false }
     }
 
-    /// The bytes as they may stand inside a line of JSON. Only a payload made by [`Payload::from_bytes`] can differ.
-    pub(crate) fn on_one_line(&self) -> Cow<'_, [u8]> {
-        on_one_line(&self.0)
+    /// What stands for it inside a line of JSON: itself, if it is JSON that a reader can take, `null` for nothing, and for
+    /// all other bytes a string with their base64 (RFC 4648, 4). So whatever one peer says in protobuf, another can be told in JSON.
+    #[must_use]
+    pub fn json(&self) -> Cow<'_, [u8]> {
+        if self.is_empty() {
+            Cow::Borrowed(b"null")
+        } else if self.is_json() && !(self.opaque && self.is_too_deep()) {
+            on_one_line(&self.bytes)
+        } else {
+            Cow::Owned(format!("\"{}\"", STANDARD.encode(&self.bytes)).into_bytes())
+        }
+    }
+
+    /// Whether it is the text of one JSON value. Looked at only where it need not be.
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        // In strings that it ignores serde takes whatever bytes there are.
+        let is_value = |text| serde_json::from_str::<IgnoredAny>(text).is_ok();
+        !self.opaque || simdutf8::basic::from_utf8(&self.bytes).is_ok_and(is_value)
+    }
+
+    /// Whether it came from where it need not be JSON.
+    #[must_use]
+    pub fn is_opaque(&self) -> bool {
+        self.opaque
     }
 
     /// The bytes, as they travel.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 
     /// How many bytes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.bytes.len()
     }
 
     /// Whether there is nothing in it. An empty payload is not a JSON value: only protobuf has it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.bytes.is_empty()
     }
 
     /// Whether its JSON is nested deeper than [`PAYLOAD_DEPTH_MAX`].
@@ -74,8 +109,8 @@ impl Payload {
         // With so few brackets it can not be, and nearly every payload has so few.
         let in_piece = |piece: &[u8]| piece.iter().map(|&byte| u8::from(byte | 0x20 == b'{')).sum::<u8>();
         // Counted in a byte, as far as one goes: so the compiler takes many bytes at once.
-        let brackets: usize = self.0.chunks(usize::from(u8::MAX)).map(|piece| usize::from(in_piece(piece))).sum();
-        brackets > PAYLOAD_DEPTH_MAX && depth(&self.0) > PAYLOAD_DEPTH_MAX
+        let brackets: usize = self.bytes.chunks(usize::from(u8::MAX)).map(|piece| usize::from(in_piece(piece))).sum();
+        brackets > PAYLOAD_DEPTH_MAX && depth(&self.bytes) > PAYLOAD_DEPTH_MAX
     }
 
     /// Reads the payload as a JSON value of type `T`.
@@ -83,7 +118,7 @@ impl Payload {
     /// # Errors
     /// When the bytes are not JSON, or not of that shape.
     pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, serde_json::Error> {
-        serde_json::from_slice(&self.0)
+        serde_json::from_slice(&self.bytes)
     }
 }
 
@@ -126,18 +161,33 @@ fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
     }
 }
 
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Payload {}
+
+impl Hash for Payload {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.bytes.hash(state);
+    }
+}
+
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match std::str::from_utf8(&self.0) {
+        match std::str::from_utf8(&self.bytes) {
             Ok(text) if text.len() <= 200 => write!(f, "Payload({text})"),
-            _ => write!(f, "Payload({} bytes)", self.0.len()),
+            _ => write!(f, "Payload({} bytes)", self.bytes.len()),
         }
     }
 }
 
 impl Serialize for Payload {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let text = self.on_one_line();
+        // What calls itself JSON is taken by its word nowhere but on the hot path.
+        let text = if self.opaque { self.json() } else { on_one_line(&self.bytes) };
         let text = std::str::from_utf8(&text).map_err(ser::Error::custom)?;
         let raw: &RawValue = serde_json::from_str(text).map_err(ser::Error::custom)?;
         raw.serialize(serializer)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt as _;
-use pubsub_protocol::{Payload, Publication};
+use pubsub_protocol::{Format, Payload, Publication};
 use pubsub_server::engine::memory::MemoryEngine;
 use pubsub_server::engine::{Engine, Feed, PresenceEvent, PublishOptions};
 use pubsub_server::hub::Hub;
@@ -65,7 +65,7 @@ fn hub(c: &mut Criterion) {
     for (name, channels) in [("1 channel", 1), ("50,000 channels", 50_000)] {
         let hub = Hub::new(1, 7);
         for n in 0..channels {
-            hub.join(0, &format!("c{n}"), 0, n);
+            hub.join(0, &format!("c{n}"), 0, n, Format::Json);
         }
         let mut taken = VecDeque::new();
         hub.inbox(0).take(usize::MAX, usize::MAX, &mut taken);
@@ -83,7 +83,7 @@ fn hub(c: &mut Criterion) {
         group.bench_function(format!("join and leave, {name}"), |b| {
             let name = Arc::from("c0");
             b.iter(|| {
-                hub.join(0, "c0", 1, u64::MAX);
+                hub.join(0, "c0", 1, u64::MAX, Format::Json);
                 hub.leave(0, &name);
                 taken.clear();
                 hub.inbox(0).take(64, usize::MAX, &mut taken);

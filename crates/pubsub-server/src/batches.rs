@@ -38,9 +38,11 @@ struct Run {
     epoch: u64,
     first: u64,
     last: u64,
+    format: Format,
+    /// See [`Batch::field`].
+    field: u32,
     /// Whether others stand in front of it, from which it is set apart.
     follows: bool,
-    format: Format,
 }
 
 impl Batches {
@@ -52,7 +54,7 @@ impl Batches {
             match channel.filter(|_| bytes >= SHARED_BYTES_MIN) {
                 Some(channel) => self.runs(format, channel, &batch),
                 None => {
-                    format.encode_publications(batch.publications, false, own);
+                    format.encode_publications(batch, false, own);
                     Vec::new()
                 }
             }
@@ -68,20 +70,20 @@ impl Batches {
         let frame = |(n, publications): (usize, &[Publication])| {
             let (first, last) = (publications[0].offset, publications[publications.len() - 1].offset);
             let follows = n > 0;
-            let run = Run { channel: Arc::clone(&channel), epoch, first, last, follows, format };
-            self.run(run, publications)
+            let run = Run { channel: Arc::clone(&channel), epoch, first, last, format, field: batch.field, follows };
+            self.run(run, Batch { publications, ..*batch })
         };
         runs.map(frame).collect()
     }
 
-    fn run(&self, run: Run, publications: &[Publication]) -> Frame {
+    fn run(&self, run: Run, batch: Batch<'_>) -> Frame {
         let found = |runs: &BTreeMap<Run, WeakFrame>| runs.get(&run).and_then(WeakFrame::upgrade);
         if let Some(frame) = found(&self.0.lock()) {
             return frame;
         }
         // It takes a while, and nobody waits for it.
         let mut bytes = Vec::new();
-        run.format.encode_publications(publications, run.follows, &mut bytes);
+        run.format.encode_publications(batch, run.follows, &mut bytes);
         bytes.shrink_to_fit();
         let mut runs = self.0.lock();
         found(&runs).unwrap_or_else(|| {
@@ -150,6 +152,7 @@ mod tests {
             first in 1u64..100,
             reverse in any::<bool>(),
             kind in 0..3,
+            format in prop_oneof![Just(Format::Json), Just(Format::Protobuf)],
         ) {
             let mut publications: Vec<_> = (first..).zip(sizes).map(|(n, bytes)| publication(n, bytes)).collect();
             if reverse {
@@ -165,10 +168,10 @@ mod tests {
                 }
             };
             let reply = Reply::Answer { id: 7, outcome: Ok(answer) };
-            let (whole, batches) = (encode_reply(Format::Json, &reply), Batches::default());
+            let (whole, batches) = (encode_reply(format, &reply), Batches::default());
             // The first lays them down, and the second finds them.
             for _ in 0..2 {
-                let pieces = batches.encode(Format::Json, &reply, Some("channel"));
+                let pieces = batches.encode(format, &reply, Some("channel"));
                 prop_assert_eq!(text(&pieces), whole.as_bytes());
             }
         }
@@ -184,6 +187,11 @@ mod tests {
         };
         let stream: Vec<_> = (1..=50).map(named).collect();
         let (batches, mut waiting) = (Batches::default(), Vec::new());
+        let asked = |publications: Vec<Publication>| {
+            let history = HistoryResult { publications: publications.clone(), epoch: "e".to_owned(), offset: 50 };
+            let history = Reply::Answer { id: 7, outcome: Ok(Answer::History(history)) };
+            [answer(subscribed("e", publications)), history]
+        };
         for from in 0..50 {
             for to in from + 1..=50 {
                 for reverse in [false, true] {
@@ -191,10 +199,14 @@ mod tests {
                     if reverse {
                         publications.reverse();
                     }
-                    let reply = answer(subscribed("e", publications));
-                    let pieces = batches.encode(Format::Json, &reply, Some("channel"));
-                    assert!(text(&pieces) == encode_reply(Format::Json, &reply).as_bytes(), "{from}..{to}, {reverse}");
-                    waiting.push(pieces);
+                    for (reply, format) in asked(publications)
+                        .iter()
+                        .flat_map(|reply| [Format::Json, Format::Protobuf].map(|format| (reply, format)))
+                    {
+                        let pieces = batches.encode(format, reply, Some("channel"));
+                        assert!(text(&pieces) == encode_reply(format, reply).as_bytes(), "{from}..{to}, {format}");
+                        waiting.push(pieces);
+                    }
                 }
             }
         }

@@ -29,36 +29,87 @@ use room::Room;
 /// Lock stripes of the map. Fixed, so that runs do not differ by the machine's number of cores.
 const STRIPES: usize = 64;
 
-/// A push encoded once for all who get it.
-#[derive(Clone, Debug)]
+/// Wire formats: those that somebody is spoken to in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Formats {
+    json: bool,
+    protobuf: bool,
+}
+
+impl Formats {
+    /// This one as well.
+    pub fn add(&mut self, format: Format) {
+        match format {
+            Format::Json => self.json = true,
+            Format::Protobuf => self.protobuf = true,
+        }
+    }
+
+    fn or(self, other: Self) -> Self {
+        Self { json: self.json || other.json, protobuf: self.protobuf || other.protobuf }
+    }
+}
+
+impl From<Format> for Formats {
+    fn from(format: Format) -> Self {
+        let mut formats = Self::default();
+        formats.add(format);
+        formats
+    }
+}
+
+/// A push encoded once for all who get it, in each format that any of them is spoken to in.
+#[derive(Clone, Debug, Default)]
 pub struct Encoded {
-    json: Frame,
+    json: Option<Frame>,
+    protobuf: Option<Frame>,
 }
 
 impl Encoded {
-    /// Encodes for every format that has subscribers; today that is one.
-    pub fn new(push: Push) -> Self {
-        Self { json: encode_reply(Format::Json, &Reply::Push(push)) }
+    /// Encodes for these formats.
+    pub fn new(push: &Reply, formats: Formats) -> Self {
+        let mut encoded = Self::default();
+        encoded.complete(push, formats);
+        encoded
+    }
+
+    /// Encodes the same push for those of the formats that are missing.
+    fn complete(&mut self, push: &Reply, formats: Formats) {
+        if formats.json && self.json.is_none() {
+            self.json = Some(encode_reply(Format::Json, push));
+        }
+        if formats.protobuf && self.protobuf.is_none() {
+            self.protobuf = Some(encode_reply(Format::Protobuf, push));
+        }
     }
 
     /// The frame for connections of this format.
+    ///
+    /// # Panics
+    /// When nobody who gets the push is spoken to in it: a member's format is known before its marker is in the inbox.
+    #[inline]
     pub fn frame(&self, format: Format) -> &Frame {
-        match format {
+        let frame = match format {
             Format::Json => &self.json,
-            _ => unreachable!("a connection is only accepted in a format that is encoded here"),
-        }
+            Format::Protobuf => &self.protobuf,
+        };
+        frame.as_ref().expect("a push is encoded for all who are in its channel")
     }
 
     /// The same for another shard. A small push is copied once rather than counted by two threads for each of
     /// its deliveries (measured: a tenth of a delivery's cost at 1,000 subscribers on two shards).
     fn for_another_thread(&self) -> Self {
         const COPIED_BYTES_MAX: usize = 16 * 1024;
-        if self.bytes() > COPIED_BYTES_MAX { self.clone() } else { Self { json: self.json.unshared() } }
+        if self.bytes() > COPIED_BYTES_MAX {
+            return self.clone();
+        }
+        let unshared = |frame: &Option<Frame>| frame.as_ref().map(Frame::unshared);
+        Self { json: unshared(&self.json), protobuf: unshared(&self.protobuf) }
     }
 
-    /// Size in bytes.
+    /// Size in bytes, of all formats together.
     pub fn bytes(&self) -> usize {
-        self.json.size()
+        self.json.iter().chain(&self.protobuf).map(Frame::size).sum()
     }
 }
 
@@ -71,7 +122,15 @@ pub struct Hub {
 
 /// Members of one channel, counted by shard; shards without any are not in it.
 #[derive(Default)]
-struct Route(SmallVec<[(u16, u32); 2]>);
+struct Route(SmallVec<[Members; 2]>);
+
+/// Those in one shard.
+struct Members {
+    shard: u16,
+    /// The formats of all of them, and perhaps of some who have left.
+    formats: Formats,
+    count: u32,
+}
 
 impl Hub {
     /// A hub over `shards` shards. `seed` keys the hashing of names.
@@ -90,12 +149,12 @@ impl Hub {
     }
 
     /// Adds a member and puts the marker in, from which on the member gets the channel's publications.
-    pub fn join(&self, shard: usize, channel: &str, slot: u32, join: u64) {
+    pub fn join(&self, shard: usize, channel: &str, slot: u32, join: u64, format: Format) {
         let mut entry = match self.routes.get_mut(channel) {
             Some(entry) => entry,
             None => self.routes.entry(channel.into()).or_default(),
         };
-        entry.value_mut().add(shard);
+        entry.value_mut().add(shard, format);
         let channel = entry.key().clone();
         self.inboxes[shard].push(ShardMessage::Join(Marker { channel, slot, join }));
     }
@@ -179,16 +238,17 @@ impl Hub {
     fn fan_out(
         &self,
         channel: &str,
-        encode: impl FnOnce() -> Encoded,
+        body: impl FnOnce() -> PushBody,
         message: impl Fn(Arc<str>, Encoded) -> ShardMessage,
     ) {
         // Encoding takes a while for a large payload: not under the lock, and not at all for nobody.
-        if !self.routes.contains_key(channel) {
-            return;
-        }
-        let push = encode();
+        let Some(formats) = self.routes.get(channel).map(|route| route.formats()) else { return };
+        let reply = Reply::Push(Push { channel: channel.to_owned(), body: body() });
+        let mut push = Encoded::new(&reply, formats);
         let Some(route) = self.routes.get_mut(channel) else { return };
-        let mut shards = route.0.iter().map(|&(shard, _)| usize::from(shard));
+        // Somebody may have come meanwhile who is spoken to in another format.
+        push.complete(&reply, route.formats());
+        let mut shards = route.0.iter().map(|members| usize::from(members.shard));
         let first = shards.next();
         for shard in shards {
             self.inboxes[shard].push(message(route.key().clone(), push.for_another_thread()));
@@ -200,19 +260,26 @@ impl Hub {
 }
 
 impl Route {
-    fn add(&mut self, shard: usize) {
+    fn add(&mut self, shard: usize, format: Format) {
         let shard = u16::try_from(shard).expect("a server has fewer than 65,536 shards");
-        match self.0.iter_mut().find(|(other, _)| *other == shard) {
-            Some((_, members)) => *members += 1,
-            None => self.0.push((shard, 1)),
+        match self.0.iter_mut().find(|members| members.shard == shard) {
+            Some(members) => {
+                members.count += 1;
+                members.formats.add(format);
+            }
+            None => self.0.push(Members { shard, formats: format.into(), count: 1 }),
         }
+    }
+
+    fn formats(&self) -> Formats {
+        self.0.iter().fold(Formats::default(), |formats, members| formats.or(members.formats))
     }
 
     /// Returns whether that was the channel's last member.
     fn remove(&mut self, shard: usize) -> bool {
-        if let Some(i) = self.0.iter().position(|(other, _)| usize::from(*other) == shard) {
-            self.0[i].1 -= 1;
-            if self.0[i].1 == 0 {
+        if let Some(i) = self.0.iter().position(|members| usize::from(members.shard) == shard) {
+            self.0[i].count -= 1;
+            if self.0[i].count == 0 {
                 self.0.swap_remove(i);
             }
         }
@@ -220,17 +287,16 @@ impl Route {
     }
 
     fn total(&self) -> u32 {
-        self.0.iter().map(|(_, members)| members).sum()
+        self.0.iter().map(|members| members.count).sum()
     }
 }
 
 impl Feed for Hub {
     fn publication(&self, channel: &str, publication: Publication, epoch: &str) {
         let (offset, epoch) = (publication.offset, epoch_tag(epoch));
-        let body = PushBody::Publication(publication);
         self.fan_out(
             channel,
-            || Encoded::new(Push { channel: channel.to_owned(), body }),
+            || PushBody::Publication(publication),
             |channel, push| ShardMessage::Publication(Delivery { channel, offset, epoch, push }),
         );
     }
@@ -240,15 +306,11 @@ impl Feed for Hub {
     }
 
     fn presence_event(&self, channel: &str, event: PresenceEvent) {
-        let body = match event {
+        let body = || match event {
             PresenceEvent::Join(info) => PushBody::Join(Arc::unwrap_or_clone(info)),
             PresenceEvent::Leave(info) => PushBody::Leave(Arc::unwrap_or_clone(info)),
         };
-        self.fan_out(
-            channel,
-            || Encoded::new(Push { channel: channel.to_owned(), body }),
-            |channel, push| ShardMessage::PresenceEvent { channel, push },
-        );
+        self.fan_out(channel, body, |channel, push| ShardMessage::PresenceEvent { channel, push });
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 use pubsub_protocol::reply::PresenceStatsResult;
-use pubsub_protocol::{ClientInfo, DisconnectCode, ErrorCode, Publication};
+use pubsub_protocol::{ClientInfo, DisconnectCode, ErrorCode, Format, Publication};
 
 use crate::clock::Clock;
 use crate::engine::{Engine, EngineError, PresenceEvent, PublishOptions, Published};
@@ -42,25 +42,25 @@ pub struct Node {
 }
 
 impl Node {
-    /// Does what a session asks. `place` is where the session lives.
-    pub fn run(self: &Arc<Self>, operation: Operation, place: Place) -> Work {
+    /// Does what a session asks. `place` is where the session lives, and `format` what it is spoken to in.
+    pub fn run(self: &Arc<Self>, operation: Operation, place: Place, format: Format) -> Work {
         let node = self.clone();
         let early = !planted::is(Bug::HistoryBeforeRegistration);
         if early && let Operation::Subscribe(_, subscribe) = &operation {
             // Now, also if what is returned waits its turn: should the connection end before, it leaves the hub.
-            self.enter(&subscribe.channel, subscribe.join, place);
+            self.enter(&subscribe.channel, subscribe.join, place, format);
         }
         Box::pin(async move {
             match operation {
                 Operation::Connect { id, user, user_connections_max, subscriptions } => {
-                    let result = node.connect(user, user_connections_max, subscriptions, place).await;
+                    let result = node.connect(user, user_connections_max, subscriptions, place, format).await;
                     Completion::Connect { id, result }
                 }
                 Operation::Subscribe(by, subscribe) => {
                     let (channel, join) = (subscribe.channel.clone(), subscribe.join);
                     let result = node.subscribe(subscribe).await;
                     if !early {
-                        node.enter(&channel, join, place);
+                        node.enter(&channel, join, place, format);
                     }
                     Completion::Subscribe { by, channel, join, result }
                 }
@@ -94,6 +94,7 @@ impl Node {
         connections_max: usize,
         subscriptions: Vec<Subscribe>,
         place: Place,
+        format: Format,
     ) -> Result<Begun, DisconnectCode> {
         self.users.enter(&user, place, connections_max).map_err(|_| DisconnectCode::ConnectionLimit)?;
         if self.rules.client.subscribe_to_user_personal_channel.is_single_connection() {
@@ -101,7 +102,7 @@ impl Node {
         }
         // All enter the hub before the first is waited for: should the connection end meanwhile, all leave it.
         for subscribe in &subscriptions {
-            self.enter(&subscribe.channel, subscribe.join, place);
+            self.enter(&subscribe.channel, subscribe.join, place, format);
         }
         let mut begun = Vec::with_capacity(subscriptions.len());
         for subscribe in subscriptions {
@@ -118,8 +119,8 @@ impl Node {
         }
     }
 
-    fn enter(&self, channel: &str, join: u64, place: Place) {
-        self.hub.join(usize::from(place.shard), channel, place.slot, join);
+    fn enter(&self, channel: &str, join: u64, place: Place, format: Format) {
+        self.hub.join(usize::from(place.shard), channel, place.slot, join, format);
     }
 
     /// Goes on with a subscription that has entered the hub.

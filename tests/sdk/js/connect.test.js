@@ -3,13 +3,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { Centrifuge as ProtobufCentrifuge } from 'centrifuge/build/protobuf';
 import { WebSocket } from 'ws';
 
-import { connected, newClient, subscribed, who } from './support/client.js';
+import { bounded } from './support/bounded.js';
+import { connected, newClient, publications, subscribed, who } from './support/client.js';
 import { config } from './support/config.js';
 import { Hop } from './support/hop.js';
-import { Journal } from './support/journal.js';
+import { pinged, QUICK } from './support/pings.js';
 import { startServer } from './support/server.js';
 import { ALGORITHMS, inSeconds, token } from './support/tokens.js';
 
@@ -71,43 +71,39 @@ test('an expired token that cannot be renewed ends the client', async (t) => {
   assert.equal((await client.journal.next('disconnected')).code, 1);
 });
 
-test('a client that wants protobuf is told to stay away', async (t) => {
-  const server = await startServer(t, config());
-  const client = new ProtobufCentrifuge(server.ws, { websocket: WebSocket, token: token({ sub: 'ann' }) });
-  t.after(() => client.disconnect());
-  const journal = new Journal('client', client, ['connected', 'disconnected']);
-  client.connect();
-  assert.equal((await journal.next('disconnected')).code, 3506);
-  assert.equal(journal.count('connected'), 0);
-});
-
-// A WebSocket class that tells of pings, and answers them or not.
-function pinged({ answers }) {
-  const seen = { pings: 0, third: null };
-  seen.third = new Promise((resolve) => {
-    seen.WebSocket = class extends WebSocket {
-      constructor(...args) {
-        super(...args);
-        this.on('message', (data) => {
-          if (data.toString() === '{}' && ++seen.pings === 3) resolve();
-        });
-      }
-
-      send(data, ...rest) {
-        if (answers || data !== '{}') super.send(data, ...rest);
-      }
-    };
-  });
-  return seen;
+// A WebSocket class that never asks for a subprotocol, so that only the address says what is spoken.
+class Plain extends WebSocket {
+  constructor(url) {
+    super(url);
+  }
 }
 
-const QUICK = { ping_interval: '1s', pong_timeout: '900ms' };
+for (const [way, query, websocket] of [
+  ['by the subprotocol', '', WebSocket],
+  ['by ?format=protobuf', '?format=protobuf', Plain],
+  ['by ?cf_protocol=protobuf', '?cf_protocol=protobuf', Plain],
+]) {
+  test(`a client that asks for protobuf ${way} gets it`, async (t) => {
+    const server = await startServer(t, config());
+    const client = await connected(t, server.ws + query, { protobuf: true, token: token({ sub: 'ann' }), websocket });
+    const room = await subscribed(client, 'open:room');
+    await room.publish(Uint8Array.of(0, 255, 1));
+    assert.deepEqual(await publications(room, 1), [[1, Uint8Array.of(0, 255, 1)]]);
+  });
+}
+
+test('a client that speaks protobuf without asking for it is told to stay away', async (t) => {
+  const server = await startServer(t, config());
+  const client = newClient(t, server.ws, { protobuf: true, token: token({ sub: 'ann' }), websocket: Plain });
+  client.connect();
+  assert.equal((await client.journal.next('disconnected')).code, 3501);
+});
 
 test('a client that answers pings stays', async (t) => {
   const server = await startServer(t, config({ client: QUICK }));
   const seen = pinged({ answers: true });
   const client = await connected(t, server.ws, { token: token({ sub: 'ann' }), websocket: seen.WebSocket });
-  await seen.third;
+  await bounded(seen.third, 'a third ping');
   assert.equal(client.state, 'connected');
   assert.equal(client.journal.count('connecting'), 1);
 });

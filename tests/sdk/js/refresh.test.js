@@ -3,26 +3,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { bounded } from './support/bounded.js';
 import { connected, publications, subscribed } from './support/client.js';
 import { config } from './support/config.js';
 import { startServer } from './support/server.js';
-import { inSeconds, token } from './support/tokens.js';
+import { fountain, inSeconds, token } from './support/tokens.js';
 
 const CLOSED_SOON = { expired_close_delay: '1s', expired_sub_close_delay: '1s' };
-
-// A getToken that makes short-lived tokens; `often(n)` waits until it was asked n times.
-function fountain(claims) {
-  const waiting = [];
-  let asked = 0;
-  const getToken = async () => {
-    asked += 1;
-    for (const { times, resolve } of waiting) if (asked >= times) resolve();
-    return token({ ...claims, exp: inSeconds(2) });
-  };
-  const often = (times) => bounded(new Promise((resolve) => waiting.push({ times, resolve })), `${times} tokens`);
-  return { getToken, often };
-}
 
 test('a connection whose token is refreshed in time goes on', async (t) => {
   const server = await startServer(t, config({ client: CLOSED_SOON }));

@@ -3,7 +3,7 @@
 import pytest
 from centrifuge import ClientState
 from support.bounded import polled
-from support.client import subscribed
+from support.client import publications, subscribed
 from support.tokens import ALGORITHMS, in_seconds, token
 
 QUICK = {"ping_interval": "1s", "pong_timeout": "900ms"}
@@ -63,12 +63,11 @@ async def test_an_expired_token_that_cannot_be_renewed_ends_the_client(start_ser
     assert (await client.journal.next("disconnected")).code == 1
 
 
-async def test_a_client_that_wants_protobuf_is_told_to_stay_away(start_server, new_client):
+async def test_a_client_that_asks_for_protobuf_gets_it(start_server, connected):
     server = await start_server()
-    client = new_client(server.ws, token=token("ann"), use_protobuf=True)
-    await client.connect()
-    assert (await client.journal.next("disconnected")).code == 3506
-    assert client.journal.count("connected") == 0
+    room = await subscribed(await connected(server.ws, use_protobuf=True), "open:room")
+    await room.publish(b"\x00\xff\x01")
+    assert await publications(room, 1) == [(1, b"\x00\xff\x01")]
 
 
 async def test_a_client_that_answers_pings_stays(start_server, start_hop, connected):

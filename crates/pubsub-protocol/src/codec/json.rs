@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, DecodeError, EncodeError};
+use super::{Batch, DecodeError, EncodeError, Lay};
 use crate::command::{
     ChannelRequest, Command, ConnectRequest, HistoryRequest, PublishRequest, RefreshRequest, Request, RpcRequest,
     SendRequest, SubRefreshRequest, SubscribeRequest,
@@ -27,38 +27,10 @@ mod scan;
 #[cfg(test)]
 mod tests;
 
-/// The lines of a message. A trailing newline is no line of its own; an empty message is one empty line.
-pub(super) struct Lines<'a> {
-    message: &'a [u8],
-    at: usize,
-    done: bool,
-}
-
-impl<'a> Lines<'a> {
-    pub(super) fn new(message: &'a [u8]) -> Self {
-        Self { message, at: 0, done: false }
-    }
-
-    pub(super) fn consumed(&self) -> usize {
-        self.at
-    }
-
-    pub(super) fn next_with<T>(
-        &mut self,
-        decode: fn(&[u8]) -> Result<T, DecodeError>,
-    ) -> Option<Result<T, DecodeError>> {
-        if self.done {
-            return None;
-        }
-        let rest = &self.message[self.at..];
-        let end = memchr::memchr(b'\n', rest);
-        let line = &rest[..end.unwrap_or(rest.len())];
-        self.at += end.map_or(rest.len(), |newline| newline + 1);
-        self.done = self.at == self.message.len();
-        let decoded = if line.is_empty() { Err(DecodeError::Empty) } else { decode(line) };
-        self.done |= decoded.is_err();
-        Some(decoded)
-    }
+/// The first line, and where the next one begins. A trailing newline is no line of its own.
+pub(super) fn split(rest: &[u8]) -> (&[u8], usize) {
+    let end = memchr::memchr(b'\n', rest);
+    (&rest[..end.unwrap_or(rest.len())], end.map_or(rest.len(), |newline| newline + 1))
 }
 
 /// A command as it stands on the wire. If several bodies are set, the first in this order counts. What comes rarely is boxed:
@@ -107,10 +79,15 @@ pub(super) fn decode_command(line: &[u8]) -> Result<Command, DecodeError> {
 }
 
 fn decode_any_command(line: &[u8]) -> Result<Command, DecodeError> {
-    let wire: WireCommand = reader::from_slice(line)?;
+    let wire: WireCommand = read(line)?;
     let id = wire.id;
     let request = wire.request().unwrap_or(if id == 0 { Request::Pong } else { Request::Unknown });
     Ok(Command { id, request })
+}
+
+/// A line that stands between two newlines, or alone, without anything in it is no command and no reply.
+fn read<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, DecodeError> {
+    if line.is_empty() { Err(DecodeError::Empty) } else { Ok(reader::from_slice(line)?) }
 }
 
 pub(super) fn encode_command(command: &Command, message: &mut Vec<u8>) -> Result<(), EncodeError> {
@@ -216,7 +193,7 @@ pub(super) fn decode_reply(line: &[u8]) -> Result<Reply, DecodeError> {
 }
 
 fn decode_any_reply(line: &[u8]) -> Result<Reply, DecodeError> {
-    let wire: WireReply = reader::from_slice(line)?;
+    let wire: WireReply = read(line)?;
     if let Some(mut push) = wire.push {
         let channel = std::mem::take(&mut push.channel);
         return Ok(Reply::Push(Push { channel, body: push.body() }));
@@ -239,15 +216,8 @@ fn decode_any_reply(line: &[u8]) -> Result<Reply, DecodeError> {
     match answer {
         Some(answer) => Ok(Reply::Answer { id, outcome: Ok(answer) }),
         None if id == 0 => Ok(Reply::Ping),
-        None => Err(DecodeError::Json(serde::de::Error::custom("a reply with an id but neither error nor result"))),
+        None => Err(DecodeError::NoOutcome),
     }
-}
-
-/// What puts a batch in its place; see [`Format::encode_reply_around`](super::Format::encode_reply_around).
-type Lay<'l> = &'l mut dyn FnMut(&mut Vec<u8>, Batch<'_>);
-
-pub(super) fn encode_reply(reply: &Reply, message: &mut Vec<u8>) {
-    encode_reply_around(reply, message, &mut |out, batch| encode_publications(batch.publications, false, out));
 }
 
 pub(super) fn encode_reply_around(reply: &Reply, message: &mut Vec<u8>, lay: Lay<'_>) {
@@ -300,7 +270,7 @@ fn encode_answer(answer: &Answer, reply: &mut Object<'_>, lay: Lay<'_>) {
         }),
         Answer::History(result) => reply.object("history", |object| {
             let (epoch, publications) = (&*result.epoch, &*result.publications);
-            object.batch(Batch { channel: None, epoch, publications }, lay);
+            object.batch(Batch { channel: None, epoch, field: 0, publications }, lay);
             object.string("epoch", epoch);
             object.number("offset", result.offset);
         }),
@@ -345,7 +315,7 @@ fn encode_subscribe(result: &SubscribeResult, channel: Option<&str>, object: &mu
     let (epoch, publications) = (&*result.epoch, &*result.publications);
     object.string_unless_empty("epoch", epoch);
     if !publications.is_empty() {
-        object.batch(Batch { channel, epoch, publications }, lay);
+        object.batch(Batch { channel, epoch, field: 0, publications }, lay);
     }
     object.flag("recovered", result.recovered);
     object.number_unless_zero("offset", result.offset);
@@ -460,11 +430,8 @@ impl<'a> Object<'a> {
     }
 
     fn payload(&mut self, key: &'static str, payload: Option<&Payload>) {
-        match payload {
-            // An empty payload can only come from a protobuf peer; JSON has to say something in its place.
-            Some(payload) if payload.is_empty() => self.raw(key, b"null"),
-            Some(payload) => self.raw(key, &payload.on_one_line()),
-            None => {}
+        if let Some(payload) = payload {
+            self.raw(key, &payload.json());
         }
     }
 

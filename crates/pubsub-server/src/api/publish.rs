@@ -6,7 +6,7 @@ use pubsub_protocol::{Payload, Publication, StreamPosition};
 use serde::{Deserialize, Serialize};
 
 use super::{ApiError, Service};
-use crate::channel::data::{Source, json_from_base64};
+use crate::channel::data::from_base64;
 use crate::engine::{self, PublishOptions};
 
 /// Parameters of [`Service::publish`].
@@ -127,7 +127,7 @@ impl Service {
 
     async fn publish_to(&self, channel: &str, content: &Content) -> Result<Published, ApiError> {
         let name = self.resolve(channel)?;
-        name.check_data(&content.data, Source::Json).map_err(|code| {
+        name.check_data(&content.data).map_err(|code| {
             let what =
                 if content.data.is_too_deep() { "nested too deep" } else { "not of its publication_data_format" };
             ApiError::new(code, format!("data: for channel {channel:?} it is {what}"))
@@ -171,10 +171,10 @@ fn data_of(data: Option<Payload>, b64data: &str) -> Result<Payload, ApiError> {
     json_of("b64data", b64data, data)?.ok_or_else(|| ApiError::bad_request("data is missing"))
 }
 
-/// Application data that may come under two names: as JSON, or the same in base64, which wins.
+/// Application data that may come under two names: as JSON, or as bytes of any kind in base64, which win.
 pub(super) fn json_of(name: &str, base64: &str, json: Option<Payload>) -> Result<Option<Payload>, ApiError> {
     if base64.is_empty() {
         return Ok(json);
     }
-    json_from_base64(base64).map(Some).map_err(|what| ApiError::bad_request(format!("{name} {what}")))
+    from_base64(base64).map(Some).map_err(|what| ApiError::bad_request(format!("{name} {what}")))
 }

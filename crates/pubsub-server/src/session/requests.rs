@@ -11,7 +11,6 @@ use pubsub_protocol::{ClientInfo, DisconnectCode, ErrorCode, Publication};
 use super::effect::{Effect, Refusal};
 use super::operation::Operation;
 use super::{Context, Session};
-use crate::channel::data::Source;
 use crate::channel::{Caller, ResolvedChannel};
 use crate::engine::{PublishOptions, Published};
 use crate::stream::{HistoryPage, HistoryQuery};
@@ -35,7 +34,7 @@ impl Session {
         let (name, subscribed) = self.channel_of(&request.channel, cx)?;
         name.may_publish(&self.caller(cx), subscribed)?;
         let data = request.data.ok_or(ErrorCode::BadRequest)?;
-        name.check_data(&data, Source::Json)?;
+        name.check_data(&data)?;
         let chan_info = self.subscriptions.get(&request.channel).and_then(|s| s.chan_info().cloned());
         let info = Some(Arc::new(self.info(chan_info)));
         let publication = Publication { data, info, offset: 0, tags: BTreeMap::new(), epoch: String::new() };

@@ -40,8 +40,6 @@ pub enum Purpose {
     Session,
     /// Sends back every message (`/echo`).
     Echo,
-    /// Is told why it can not be, and closed.
-    Refused(pubsub_protocol::DisconnectCode),
 }
 
 /// A connection. What each delivery touches stands in front, together: of ten thousand connections little else is in a cache.

@@ -224,7 +224,7 @@ impl<S: Socket> Shard<S> {
         }
         let expected = match connection.format {
             Format::Json => MessageKind::Text,
-            _ => MessageKind::Binary,
+            Format::Protobuf => MessageKind::Binary,
         };
         if kind != expected {
             tracing::info!(connection_id = %connection.session.id(), ?kind, "wrong kind of message for the format");

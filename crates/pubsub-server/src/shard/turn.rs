@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use pubsub_protocol::DisconnectCode;
 use rand::RngExt;
 
-use super::connection::{Connection, Purpose, Stage, Written};
+use super::connection::{Connection, Stage, Written};
 use super::control::{Census, Control, Target};
 use super::inbox::{Inbox, ShardMessage};
 use super::input::{FIRST_VISIT, LAST_VISIT, VISIT, answers_pile_up};
@@ -128,7 +128,6 @@ impl<S: Socket> Shard<S> {
             let place = crate::session::id::Place { shard: self.index, slot };
             let id = ClientId::new(place, &mut self.desk.chance, &self.desk.node.id_secret);
             let session = Session::new(id, adopted.opening.clone(), &self.desk.node.rules, self.desk.now);
-            let purpose = adopted.purpose;
             let mut connection = Box::new(Connection::new(adopted, session, self.settings.message_bytes_max));
             if let Err(error) = connection.stream.register(&mut Watch { poller: &mut self.poller, slot }) {
                 tracing::warn!(connection_id = %id, %error, "the connection can not be watched");
@@ -138,9 +137,7 @@ impl<S: Socket> Shard<S> {
             entry.insert(Some(connection));
             self.most = self.most.max(self.connections.len());
             self.cells().connections_opened.increment();
-            if let Purpose::Refused(code) = purpose {
-                self.close(slot, code.into());
-            } else if self.drain.is_some() {
+            if self.drain.is_some() {
                 self.close(slot, DisconnectCode::Shutdown.into());
             }
             self.runnable.push_back(slot);

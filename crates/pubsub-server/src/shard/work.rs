@@ -41,7 +41,7 @@ pub(super) type Queue = VecDeque<Waiting>;
 impl<S: Socket> Shard<S> {
     /// Has the node do something for a session.
     pub(super) fn start(&mut self, slot: u32, connection: &mut Connection<S>, operation: Operation) {
-        let mut work = self.desk.node.run(operation, self.place(slot));
+        let mut work = self.desk.node.run(operation, self.place(slot), connection.format);
         // Nothing of the connection's is woken for what is done at once.
         let first = match connection.work {
             None => work.as_mut().poll(&mut Context::from_waker(Waker::noop())),

@@ -14,7 +14,7 @@ use serde_json::Number;
 use serde_json::value::RawValue;
 
 use super::{TokenError, invalid};
-use crate::channel::data::json_from_base64;
+use crate::channel::data::from_base64;
 
 /// What a connection token says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -222,7 +222,7 @@ fn either(name: &str, base64: Option<String>, json: Option<Payload>) -> Result<O
     let Some(encoded) = base64.filter(|encoded| !encoded.is_empty()) else {
         return Ok(json);
     };
-    let payload = json_from_base64(&encoded).map_err(|what| invalid(format!("`{name}` {what}")))?;
+    let payload = from_base64(&encoded).map_err(|what| invalid(format!("`{name}` {what}")))?;
     Ok(Some(payload))
 }
 

@@ -45,7 +45,7 @@ pub fn encode_reply_in_pieces(
 fn opcode(format: Format) -> Opcode {
     match format {
         Format::Json => Opcode::Text,
-        _ => Opcode::Binary,
+        Format::Protobuf => Opcode::Binary,
     }
 }
 

@@ -13,7 +13,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use hyper_util::rt::TokioIo;
-use pubsub_protocol::{DisconnectCode, Format};
+use pubsub_protocol::Format;
 use wildmatch::WildMatch;
 
 use super::gate::{Gate, Slot};
@@ -124,6 +124,7 @@ pub struct Granted {
     pub response: Response<()>,
     opening: Opening,
     purpose: Purpose,
+    format: Format,
     slot: Slot,
 }
 
@@ -164,7 +165,7 @@ impl<L: Listener> Entrance<L> {
         if let Some(subprotocol) = wanted.subprotocol {
             response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
         }
-        Ok(Granted { response, opening, purpose: wanted.purpose, slot })
+        Ok(Granted { response, opening, purpose, format: wanted.format, slot })
     }
 
     /// Hands an upgraded connection to its shard. `leftover` came behind the request.
@@ -173,8 +174,8 @@ impl<L: Listener> Entrance<L> {
             Ok(stream) => stream,
             Err(error) => return tracing::warn!(?peer, %error, "the connection could not be handed to its shard"),
         };
-        let Granted { opening, purpose, slot, .. } = granted;
-        self.door.adopt(Adopted { stream, leftover, opening, format: Format::Json, purpose, slot });
+        let Granted { opening, purpose, format, slot, .. } = granted;
+        self.door.adopt(Adopted { stream, leftover, opening, format, purpose, slot });
     }
 }
 
@@ -224,8 +225,8 @@ fn try_upgrade<L: Listener>(
 
 /// What the client wants to speak.
 struct Wanted {
+    format: Format,
     subprotocol: Option<&'static str>,
-    purpose: Purpose,
     native_ping: bool,
 }
 
@@ -241,17 +242,17 @@ impl Wanted {
         };
         let asks = |pair: &str| query.split('&').any(|other| other == pair);
         let native_ping = asks("cf_ws_frame_ping_pong=true");
-        let protobuf_offered = offers("centrifuge-protobuf");
-        if purpose == Purpose::Session && (protobuf_offered || asks("format=protobuf") || asks("cf_protocol=protobuf"))
-        {
-            // Not spoken yet. A refused upgrade would be tried again for ever; the close code is final. The
-            // subprotocol is confirmed because a browser never shows the code of an upgrade it did not accept.
-            let subprotocol = protobuf_offered.then_some("centrifuge-protobuf");
-            let purpose = Purpose::Refused(DisconnectCode::InappropriateProtocol);
-            return Self { subprotocol, purpose, native_ping };
+        if purpose == Purpose::Echo {
+            return Self { format: Format::Json, subprotocol: None, native_ping };
         }
-        let subprotocol = (purpose == Purpose::Session && offers("centrifuge-json")).then_some("centrifuge-json");
-        Self { subprotocol, purpose, native_ping }
+        let (json, protobuf) = ("centrifuge-json", "centrifuge-protobuf");
+        let format = if offers(protobuf) || asks("format=protobuf") || asks("cf_protocol=protobuf") {
+            Format::Protobuf
+        } else {
+            Format::Json
+        };
+        let name = if format == Format::Protobuf { protobuf } else { json };
+        Self { format, subprotocol: offers(name).then_some(name), native_ping }
     }
 }
 

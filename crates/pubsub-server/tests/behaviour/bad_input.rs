@@ -121,26 +121,6 @@ async fn each_refusal_has_its_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_asks_for_protobuf_is_told_that_it_is_not_spoken() {
-    let rig = Rig::start(quiet());
-    for (path, headers) in [
-        ("/connection/websocket?format=protobuf", &[][..]),
-        ("/connection/websocket?cf_protocol=protobuf", &[]),
-        ("/connection/websocket", &[("Sec-WebSocket-Protocol", "centrifuge-protobuf")]),
-    ] {
-        let mut peer = rig.raw(4096);
-        assert_eq!(peer.upgrade(path, headers).await, 101);
-        assert_eq!(peer.closed().await, 3506, "{path} {headers:?}");
-    }
-    // The Python SDK sends the header without a value.
-    let mut peer = rig.raw(4096);
-    assert_eq!(peer.upgrade("/connection/websocket", &[("Sec-WebSocket-Protocol", "")]).await, 101);
-    assert!(peer.ask(json!({"id": 1, "connect": {}})).await["connect"].is_object());
-    drop(peer);
-    rig.at_rest().await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn an_upgrade_that_can_not_be_is_refused_with_its_status() {
     let mut config = quiet();
     config.client.connection_limit = 1;

@@ -9,6 +9,7 @@ mod bugs;
 mod closing;
 mod counting;
 mod fairness;
+mod formats;
 mod liveness;
 mod pipelining;
 mod positions;

@@ -51,7 +51,19 @@ fn bytes(length: usize) -> impl Strategy<Value = Vec<u8>> {
         "\r",
         "\n",
     ]);
+    // Lengths and keys of protobuf, with what may stand behind them.
+    let protobuf = prop::sample::select(vec![
+        &b"\x00"[..],
+        b"\x04\x08\x01",
+        b"\x09\x08\x01\x3a\x05\x0a\x01c\x12\x00",
+        b"\x05\x2a\x03\x0a\x01c",
+        b"\x22\x00",
+        b"\x0a\x01c",
+        b"\x12\x01\xff",
+        b"\x38\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+    ]);
     let piece = prop_oneof![
+        protobuf.prop_map(<[u8]>::to_vec),
         any::<u8>().prop_map(|byte| vec![byte]),
         json.prop_map(|text| text.as_bytes().to_vec()),
         http.prop_map(|text| text.as_bytes().to_vec()),

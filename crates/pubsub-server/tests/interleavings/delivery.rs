@@ -10,7 +10,7 @@ use loom::future::block_on;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 use pubsub_protocol::push::PushBody;
-use pubsub_protocol::{Format, Payload, Publication, Push};
+use pubsub_protocol::{Format, Payload, Publication, Push, Reply};
 
 use crate::bounded;
 use crate::hub::Encoded;
@@ -27,7 +27,8 @@ pub(crate) fn publication(offset: u64) -> Publication {
 /// The same on its way to a shard.
 pub(crate) fn delivery(offset: u64) -> ShardMessage {
     let push = Push { channel: "c".to_owned(), body: PushBody::Publication(publication(offset)) };
-    ShardMessage::Publication(Delivery { channel: "c".into(), offset, epoch: 0, push: Encoded::new(push) })
+    let push = Encoded::new(&Reply::Push(push), Format::Json.into());
+    ShardMessage::Publication(Delivery { channel: "c".into(), offset, epoch: 0, push })
 }
 
 pub(crate) fn offset(message: &ShardMessage) -> u64 {

@@ -1,5 +1,6 @@
 //! Publish against subscribe: the orders that hub, engine and node keep.
 
+use pubsub_protocol::Format;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::pin;
@@ -82,7 +83,7 @@ fn subscribe(node: &Arc<Node>, recover: Option<Published>) -> Subscribed {
         announce: None,
     };
     let operation = Operation::Subscribe(SubscribedBy::Client { id: 1 }, subscribe);
-    match answered(node.run(operation, Place { shard: 0, slot: 0 })) {
+    match answered(node.run(operation, Place { shard: 0, slot: 0 }, Format::Json)) {
         Completion::Subscribe { result, .. } => result.expect("the embedded engine does not fail"),
         other => unreachable!("{other:?}"),
     }
@@ -94,7 +95,7 @@ fn all_shards_see_one_order() {
     bounded(|| {
         let hub = Arc::new(Hub::new(2, 7));
         for shard in 0..2 {
-            hub.join(shard, "c", 0, 1);
+            hub.join(shard, "c", 0, 1, Format::Json);
             told(&hub, shard);
         }
         let publishers = [1, 2].map(|offset| {
@@ -113,10 +114,10 @@ fn all_shards_see_one_order() {
 fn who_comes_while_the_last_one_leaves_is_there() {
     bounded(|| {
         let hub = Arc::new(Hub::new(2, 7));
-        hub.join(0, "c", 0, 1);
+        hub.join(0, "c", 0, 1, Format::Json);
         let theirs = hub.clone();
         let leaving = thread::spawn(move || theirs.leave(0, &"c".into()));
-        hub.join(1, "c", 0, 2);
+        hub.join(1, "c", 0, 2, Format::Json);
         leaving.join().unwrap();
         assert_eq!((hub.channels(), hub.members("c")), (1, 1));
         hub.publication("c", publication(1), "");
@@ -125,12 +126,36 @@ fn who_comes_while_the_last_one_leaves_is_there() {
     });
 }
 
+/// Somebody comes who is spoken to in another format than all who are there, while something is published. It is encoded
+/// before the channel is locked.
+#[test]
+fn who_comes_meanwhile_is_told_in_a_format_of_its_own() {
+    bounded(|| {
+        let hub = Arc::new(Hub::new(2, 7));
+        hub.join(0, "c", 0, 1, Format::Json);
+        let theirs = hub.clone();
+        let publisher = thread::spawn(move || theirs.publication("c", publication(1), ""));
+        hub.join(1, "c", 0, 2, Format::Protobuf);
+        publisher.join().unwrap();
+        let frame = |message: &ShardMessage, format| match message {
+            ShardMessage::Publication(delivery) => delivery.push.frame(format).as_bytes().to_vec(),
+            _ => unreachable!("nothing else comes behind the marker"),
+        };
+        assert_eq!(frame(&told(&hub, 0)[1], Format::Json)[0], 0x81, "a text frame");
+        match &told(&hub, 1)[..] {
+            [ShardMessage::Join(_)] => {}
+            [ShardMessage::Join(_), it] => assert_eq!(frame(it, Format::Protobuf)[0], 0x82, "a binary frame"),
+            _ => unreachable!("the marker comes first"),
+        }
+    });
+}
+
 /// Two who publish into a channel with history.
 #[test]
 fn publications_reach_a_shard_in_the_order_of_their_offsets() {
     with_engine(|| {
         let node = node(1);
-        node.hub.join(0, "c", 0, 1);
+        node.hub.join(0, "c", 0, 1, Format::Json);
         told(&node.hub, 0);
         let theirs = node.clone();
         let publisher = spawn(move || publish(&theirs).position.offset);

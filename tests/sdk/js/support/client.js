@@ -1,6 +1,7 @@
 // The SDK's client and subscriptions, each with its journal, ended with their test.
 
 import { Centrifuge } from 'centrifuge';
+import { Centrifuge as ProtobufCentrifuge } from 'centrifuge/build/protobuf';
 import { WebSocket } from 'ws';
 
 import { Journal } from './journal.js';
@@ -14,8 +15,9 @@ const SUBSCRIPTION_EVENTS = [
 ];
 
 // A client of the SDK that has not connected yet. Its delays are short, so that tests of coming back are too.
-export function newClient(t, url, options = {}) {
-  const client = new Centrifuge(url, {
+// With `protobuf` it is the one of the SDK's protobuf build, whose data are bytes.
+export function newClient(t, url, { protobuf = false, ...options } = {}) {
+  const client = new (protobuf ? ProtobufCentrifuge : Centrifuge)(url, {
     websocket: WebSocket,
     minReconnectDelay: 20,
     maxReconnectDelay: 100,
@@ -62,7 +64,9 @@ export async function publications(subscription, count) {
   return contexts.map(({ offset, data }) => [offset, data]);
 }
 
-// A client's info without what is not set, and without the wire's names that the SDK leaves beside its own.
+// A client's info without what is not set, for which protobuf has no bytes, and without the wire's names that the SDK
+// leaves beside its own.
 export function who({ client, user, connInfo, chanInfo }) {
-  return { client, user, ...(connInfo && { connInfo }), ...(chanInfo && { chanInfo }) };
+  const isSet = (info) => info && info.length !== 0;
+  return { client, user, ...(isSet(connInfo) && { connInfo }), ...(isSet(chanInfo) && { chanInfo }) };
 }

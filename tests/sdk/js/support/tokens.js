@@ -3,6 +3,8 @@
 
 import { createHmac, generateKeyPairSync, sign } from 'node:crypto';
 
+import { bounded } from './bounded.js';
+
 export const SECRET = 'secret-of-the-tests';
 
 const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
@@ -36,4 +38,17 @@ export function token(claims, algorithm = 'HS256') {
 // The moment `seconds` from now, as `exp` wants it.
 export function inSeconds(seconds) {
   return Math.floor(Date.now() / 1000) + seconds;
+}
+
+// A getToken that makes short-lived tokens; `often(n)` waits until it was asked n times.
+export function fountain(claims) {
+  const waiting = [];
+  let asked = 0;
+  const getToken = async () => {
+    asked += 1;
+    for (const { times, resolve } of waiting) if (asked >= times) resolve();
+    return token({ ...claims, exp: inSeconds(2) });
+  };
+  const often = (times) => bounded(new Promise((resolve) => waiting.push({ times, resolve })), `${times} tokens`);
+  return { getToken, often };
 }

@@ -5,8 +5,8 @@ import contextlib
 import socket
 import struct
 
-# A text frame of two bytes.
-_PING = b"\x81\x02{}"
+# A text frame of two bytes, and in protobuf a binary frame of one: the length of a message with nothing in it.
+_PINGS = (b"\x81\x02{}", b"\x82\x01\x00")
 
 
 class Hop:
@@ -61,7 +61,7 @@ class Hop:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
                 await self._flowing.wait()
-                self.pings += data.count(_PING)
+                self.pings += sum(data.count(ping) for ping in _PINGS)
                 writer.write(data)
                 await writer.drain()
 

@@ -3,11 +3,9 @@
 //! - `hostile`: what nobody should send, and what becomes of it
 //! - `familiar`: the short way of reading beside the long one
 //! - `scan`: how far a value reaches, beside serde
-//! - `made_up`: commands and replies by chance, for the others
 
 mod familiar;
 mod hostile;
-mod made_up;
 mod round_trips;
 mod scan;
 mod wire;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use pubsub_protocol::push::PushBody;
-use pubsub_protocol::{ClientInfo, Push};
+use pubsub_protocol::{ClientInfo, Format, Push, Reply};
 
 use super::*;
 
@@ -13,7 +13,7 @@ const CHANNEL: &str = "news";
 
 fn push() -> Encoded {
     let body = PushBody::Join(ClientInfo::default());
-    Encoded::new(Push { channel: CHANNEL.to_owned(), body })
+    Encoded::new(&Reply::Push(Push { channel: CHANNEL.to_owned(), body }), Format::Json.into())
 }
 
 fn delivery(offset: u64, epoch: u64) -> Delivery {

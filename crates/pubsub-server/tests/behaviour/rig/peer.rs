@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use pubsub_protocol::Format;
 use pubsub_protocol::websocket::{Decoder, Event, MessageKind, Opcode, Role, encode_frame};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
@@ -30,13 +31,16 @@ pub struct Peer<S = DuplexStream> {
     pub stream: S,
     decoder: Decoder,
     heard: VecDeque<Heard>,
+    /// The format it speaks. Tests are written in JSON all the same.
+    pub format: Format,
     /// Answers the pings of the protocol by itself.
     pub pongs: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     pub fn new(stream: S) -> Self {
-        Self { stream, decoder: Decoder::new(Role::Client, 64 << 20), heard: VecDeque::new(), pongs: true }
+        let decoder = Decoder::new(Role::Client, 64 << 20);
+        Self { stream, decoder, heard: VecDeque::new(), format: Format::Json, pongs: true }
     }
 
     /// Asks for the upgrade and returns the status.
@@ -71,7 +75,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     /// Sends commands in one frame.
     pub async fn say(&mut self, commands: &[Value]) {
         let lines: Vec<String> = commands.iter().map(Value::to_string).collect();
-        self.text(&lines.join("\n")).await;
+        let lines = lines.join("\n");
+        match self.format {
+            Format::Json => self.text(&lines).await,
+            Format::Protobuf => {
+                let mut message = Vec::new();
+                for command in Format::Json.commands(lines.as_bytes()) {
+                    self.format.encode_command(&command.unwrap(), &mut message).unwrap();
+                }
+                self.frame(Opcode::Binary, &message).await;
+            }
+        }
     }
 
     pub async fn frame(&mut self, opcode: Opcode, payload: &[u8]) {
@@ -98,7 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
                 continue;
             };
             if self.pongs && heard == Heard::Reply(json!({})) {
-                self.text("{}").await;
+                self.say(&[json!({})]).await;
                 continue;
             }
             return heard;
@@ -118,8 +132,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             let Some(event) = decoded.event else { return };
             match event {
                 Event::Message { kind, data } => {
-                    assert_eq!(kind, MessageKind::Text);
-                    for line in data.split(|&byte| byte == b'\n') {
+                    let lines = match self.format {
+                        Format::Json => data.to_vec(),
+                        Format::Protobuf => in_json(data),
+                    };
+                    assert_eq!(kind == MessageKind::Text, self.format == Format::Json);
+                    for line in lines.split(|&byte| byte == b'\n') {
                         self.heard.push_back(Heard::Reply(serde_json::from_slice(line).expect("replies are JSON")));
                     }
                 }
@@ -179,4 +197,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             }
         }
     }
+}
+
+/// A message of protobuf as it would be in JSON.
+fn in_json(message: &[u8]) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for (i, reply) in Format::Protobuf.replies(message).enumerate() {
+        if i > 0 {
+            lines.push(b'\n');
+        }
+        Format::Json.encode_reply(&reply.expect("replies are protobuf"), &mut lines);
+    }
+    lines
 }

@@ -4,8 +4,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::super::{decode_any_command, decode_any_reply, familiar};
-use super::made_up::{payloads, publications, replies, texts};
 use super::{encoded_command, encoded_reply};
+use crate::codec::made_up::{payloads, publications, replies, texts};
 use crate::command::{Command, PublishRequest, Request};
 use crate::push::{Push, PushBody};
 use crate::reply::{Answer, Reply};

@@ -5,9 +5,9 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::Value;
 
-use super::made_up::{commands as made_up_commands, replies as made_up_replies};
 use super::{JSON, command, commands, encoded_command, encoded_reply, refused};
 use crate::codec::DecodeError;
+use crate::codec::made_up::{commands as made_up_commands, replies as made_up_replies};
 use crate::command::{Command, Request};
 
 // Lines.

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::made_up::{commands, payloads, replies};
 use super::{JSON, encoded_command, encoded_reply};
+use crate::codec::made_up::{commands, payloads, replies};
 use crate::command::{Command, Request};
 use crate::payload::Payload;
 use crate::push::PushBody;

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use super::super::scan::{special, value};
 use super::familiar::{edited, edits};
-use super::made_up::payloads;
+use crate::codec::made_up::payloads;
 
 /// Where serde says that the first value of a text ends.
 fn ends(text: &str) -> Option<usize> {

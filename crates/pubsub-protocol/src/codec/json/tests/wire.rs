@@ -371,6 +371,6 @@ fn names_that_need_escaping_are_escaped_as_keys_and_as_values() {
 #[test]
 fn a_reply_needs_an_error_or_a_result() {
     let error = super::JSON.replies(br#"{"id":3}"#).next().unwrap().unwrap_err();
-    assert_eq!(error.to_string(), "malformed JSON: a reply with an id but neither error nor result");
+    assert_eq!(error.to_string(), "a reply with an id but neither error nor result");
     assert!(refused(r#"{"id":3,"rpc":5}"#).to_string().contains("invalid type: integer `5`"));
 }

@@ -14,7 +14,7 @@ use crate::push::*;
 use crate::reply::*;
 
 /// Any JSON value but `null`, which means the same as no payload at all wherever a payload is optional.
-pub(super) fn payloads() -> impl Strategy<Value = Payload> {
+pub(in crate::codec) fn payloads() -> impl Strategy<Value = Payload> {
     let leaf = prop_oneof![
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
@@ -31,7 +31,7 @@ pub(super) fn payloads() -> impl Strategy<Value = Payload> {
 }
 
 /// Mostly plain, now and then all that Unicode has: quotes, controls, newlines.
-pub(super) fn texts() -> BoxedStrategy<String> {
+pub(in crate::codec) fn texts() -> BoxedStrategy<String> {
     prop_oneof![4 => "[a-z:#$]{0,12}", 1 => any::<String>()].boxed()
 }
 
@@ -51,7 +51,7 @@ fn positions() -> impl Strategy<Value = StreamPosition> {
     (numbers(), texts()).prop_map(|(offset, epoch)| StreamPosition { offset, epoch })
 }
 
-pub(super) fn commands() -> impl Strategy<Value = Command> {
+pub(in crate::codec) fn commands() -> impl Strategy<Value = Command> {
     let numbered = (1..=u32::MAX, requests()).prop_map(|(id, request)| Command { id, request });
     let send = option::of(payloads()).prop_map(|data| Command { id: 0, request: Request::Send(SendRequest { data }) });
     prop_oneof![8 => numbered, 1 => send, 1 => Just(Command { id: 0, request: Request::Pong })]
@@ -114,7 +114,7 @@ fn subscribes() -> impl Strategy<Value = SubscribeRequest> {
         })
 }
 
-pub(super) fn replies() -> impl Strategy<Value = Reply> {
+pub(in crate::codec) fn replies() -> impl Strategy<Value = Reply> {
     let answer = (1..=u32::MAX, answers()).prop_map(|(id, answer)| Reply::Answer { id, outcome: Ok(answer) });
     let error = (1..=u32::MAX, seconds(), texts(), any::<bool>()).prop_map(|(id, code, message, temporary)| {
         Reply::Answer { id, outcome: Err(ErrorReply { code, message, temporary }) }
@@ -200,7 +200,7 @@ fn bodies() -> impl Strategy<Value = PushBody> {
     ]
 }
 
-pub(super) fn publications() -> impl Strategy<Value = Publication> {
+pub(in crate::codec) fn publications() -> impl Strategy<Value = Publication> {
     (payloads(), option::of(infos()), positions(), tags()).prop_map(|(data, info, position, tags)| Publication {
         data,
         info: info.map(Into::into),
