@@ -72,6 +72,9 @@ pub enum ProtocolError {
     /// Binary data, and the protocol is all text.
     #[error("a binary message of {0} bytes, where the protocol is text")]
     UnexpectedBinary(usize),
+    /// Text, and the protocol is all binary.
+    #[error("a text message of {0} bytes, where the protocol is binary")]
+    UnexpectedText(usize),
     /// Frames that break RFC 6455.
     #[error("the WebSocket rules were broken: {0}")]
     Frame(Arc<dyn std::error::Error + Send + Sync>),

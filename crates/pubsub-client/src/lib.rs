@@ -52,7 +52,7 @@ pub use handler::json_rpc::{JsonRpcError, JsonRpcHandler};
 pub use handler::{HistoryQuery, ProtocolHandler};
 pub use ids::{MessageKind, RequestId, Topic};
 pub use options::{Overflow, SubscribeOptions};
-pub use pubsub_protocol::{ClientInfo, Payload, StreamPosition};
+pub use pubsub_protocol::{ClientInfo, Format, Payload, StreamPosition};
 pub use shared::ClientStats;
 pub use state::ConnectionState;
 pub use subscription::{Messages, Subscription};

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use pubsub_client::{
     CentrifugeHandler, Client, ClientConfig, ClientConfigBuilder, CloseReason, ConnectError, Connector, DialError,
-    Event, HistoryQuery, Payload, Recovery, RequestError, SubscribeError, SubscribeOptions, Target, TcpConnector,
-    TokenSource,
+    Event, Format, HistoryQuery, Payload, Recovery, RequestError, SubscribeError, SubscribeOptions, Target,
+    TcpConnector, TokenSource,
 };
 use pubsub_server::config::Config;
 use pubsub_server::config::Secret;
@@ -30,6 +30,10 @@ fn tcp(config: Config) -> (ServerHandle, ClientConfigBuilder) {
     let server = Server::new(config).start(listener).unwrap();
     let url = format!("ws://{}/connection/websocket", server.local_addr().unwrap());
     (server, ClientConfig::builder(url).seed(1u64))
+}
+
+fn speaking(format: Format) -> CentrifugeHandler {
+    CentrifugeHandler::default().format(format)
 }
 
 async fn connect(config: ClientConfigBuilder) -> Client {
@@ -125,8 +129,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for BreakableStream<S> {
 
 #[tokio::test]
 async fn requests_are_answered_and_publications_arrive() {
+    answers_and_publications(Format::Json).await;
+}
+
+#[tokio::test]
+async fn in_protobuf_requests_are_answered_and_publications_arrive() {
+    answers_and_publications(Format::Protobuf).await;
+}
+
+async fn answers_and_publications(format: Format) {
     let (_server, config) = tcp(Config::open_default());
-    let client = connect(config).await;
+    let builder = Client::builder(config.build().unwrap()).handler(speaking(format));
+    let client = timeout(LIMIT, builder.connect()).await.unwrap().unwrap();
     assert!(client.session().unwrap().server_ping.is_some());
     let mut news = client.subscribe_with("news", SubscribeOptions::default().join_leave(true)).await.unwrap();
     assert!(matches!(next(&mut news).await, Event::Subscribed(one) if one.recovery == Recovery::Fresh));
@@ -152,13 +166,45 @@ async fn requests_are_answered_and_publications_arrive() {
 }
 
 #[tokio::test]
+async fn bytes_of_any_kind_go_through_protobuf_and_reach_json_in_base64() {
+    let mut config = Config::open_default();
+    config.channel.without_namespace.join_leave = false;
+    let (_server, config) = tcp(config);
+    let in_json = connect(config.clone()).await;
+    let builder = Client::builder(config.build().unwrap()).handler(speaking(Format::Protobuf));
+    let client = timeout(LIMIT, builder.connect()).await.unwrap().unwrap();
+    let mut subscriptions = [client.subscribe("c").await.unwrap(), in_json.subscribe("c").await.unwrap()];
+    client.publish_raw("c", Payload::opaque(b"\xff\x00")).await.unwrap();
+    in_json.publish("c", "text").await.unwrap();
+    for (subscription, bytes) in subscriptions.iter_mut().zip([&b"\xff\x00"[..], b"\"/wA=\""]) {
+        assert!(matches!(next(subscription).await, Event::Subscribed(_)));
+        for expected in [bytes, b"\"text\""] {
+            match next(subscription).await {
+                Event::Publication(publication) => assert_eq!(publication.data.as_bytes(), expected),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_reconnect_restores_subscriptions_and_recovers_what_was_missed() {
+    recovery_after_cuts(Format::Json).await;
+}
+
+#[tokio::test]
+async fn in_protobuf_a_reconnect_recovers_what_was_missed() {
+    recovery_after_cuts(Format::Protobuf).await;
+}
+
+async fn recovery_after_cuts(format: Format) {
     let (_server, config) = tcp(Config::open_default());
     let publisher = connect(config.clone()).await;
     let switch = Switch::default();
     let connector = Breakable { inner: TcpConnector::default(), switch: switch.clone() };
     let built = config.reconnect_initial_delay(Duration::from_millis(20)).build().unwrap();
-    let client = timeout(LIMIT, Client::builder(built).connector(connector).connect()).await.unwrap().unwrap();
+    let builder = Client::builder(built).connector(connector).handler(speaking(format));
+    let client = timeout(LIMIT, builder.connect()).await.unwrap().unwrap();
     let mut subscriptions: Vec<_> =
         client.subscribe_many(["a", "b", "c"]).await.into_iter().map(|(_, one)| one.unwrap()).collect();
     let mut others = Vec::new();

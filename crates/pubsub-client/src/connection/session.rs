@@ -149,7 +149,9 @@ impl<C: Connector, H: ProtocolHandler> Connection<C, H> {
             }
             Some(Failure::Protocol(error)) => {
                 let code = match error {
-                    ProtocolError::UnexpectedBinary(_) => codes::close::UNSUPPORTED_DATA,
+                    ProtocolError::UnexpectedBinary(_) | ProtocolError::UnexpectedText(_) => {
+                        codes::close::UNSUPPORTED_DATA
+                    }
                     _ => codes::close::INVALID_PAYLOAD,
                 };
                 self.say_close(code, "");

@@ -20,7 +20,7 @@ use crate::ids::{MessageKind, RequestId, Topic};
 /// Error codes below this are made by clients themselves, and passing.
 const OWN_ERROR_CODES_END: i64 = 100;
 
-/// Speaks the Centrifuge client protocol in JSON.
+/// Speaks the Centrifuge client protocol, in JSON where [`format`](Self::format) says nothing else.
 ///
 /// ```
 /// use pubsub_client::{CentrifugeHandler, Client, ClientConfig};
@@ -59,6 +59,20 @@ impl CentrifugeHandler {
         self
     }
 
+    /// The wire format. In protobuf data may be bytes of any kind ([`Payload::opaque`]), and what comes may be as well.
+    ///
+    /// ```
+    /// use pubsub_client::{CentrifugeHandler, Format, ProtocolHandler};
+    ///
+    /// let handler = CentrifugeHandler::default().format(Format::Protobuf);
+    /// assert_eq!(handler.subprotocol(), Some("centrifuge-protobuf"));
+    /// ```
+    #[must_use]
+    pub fn format(mut self, format: Format) -> Self {
+        self.format = format;
+        self
+    }
+
     /// Says that the server reads `idempotency_key` in a publish command, so that a publish of unknown outcome may be
     /// sent again. Off by default: the key is an addition to the protocol, a server that does not know it would publish
     /// twice.
@@ -75,8 +89,22 @@ impl CentrifugeHandler {
     }
 
     fn command(&self, id: &RequestId, request: Request, out: &mut Outgoing) -> Result<(), ProtocolError> {
-        let command = Command { id: wire_id(id), request };
-        self.format.encode_command(&command, out.batched_text()).map_err(ProtocolError::unwritable)
+        self.write(&Command { id: wire_id(id), request }, out)
+    }
+
+    fn write(&self, command: &Command, out: &mut Outgoing) -> Result<(), ProtocolError> {
+        let message = match self.format {
+            Format::Json => out.batched_text(),
+            Format::Protobuf => out.batched_binary(),
+        };
+        self.format.encode_command(command, message).map_err(ProtocolError::unwritable)
+    }
+
+    fn read(&self, message: &[u8], messages: &mut Vec<Reply>) -> Result<(), ProtocolError> {
+        for reply in self.format.replies(message) {
+            messages.push(reply.map_err(ProtocolError::unreadable)?);
+        }
+        Ok(())
     }
 }
 
@@ -93,6 +121,14 @@ impl ProtocolHandler for CentrifugeHandler {
 
     fn ids(&self) -> IdStyle {
         IdStyle::Number
+    }
+
+    fn subprotocol(&self) -> Option<&str> {
+        match self.format {
+            // Not asked for by name, so that a server that speaks one format and knows no names is content.
+            Format::Json => None,
+            Format::Protobuf => Some("centrifuge-protobuf"),
+        }
     }
 
     fn on_connect(&mut self, _: &mut Outgoing) {
@@ -147,10 +183,17 @@ impl ProtocolHandler for CentrifugeHandler {
     }
 
     fn decode(&mut self, text: &[u8], messages: &mut Vec<Reply>) -> Result<(), ProtocolError> {
-        for reply in self.format.replies(text) {
-            messages.push(reply.map_err(ProtocolError::unreadable)?);
+        match self.format {
+            Format::Json => self.read(text, messages),
+            Format::Protobuf => Err(ProtocolError::UnexpectedText(text.len())),
         }
-        Ok(())
+    }
+
+    fn decode_binary(&mut self, bytes: &[u8], messages: &mut Vec<Reply>) -> Result<(), ProtocolError> {
+        match self.format {
+            Format::Json => Err(ProtocolError::UnexpectedBinary(bytes.len())),
+            Format::Protobuf => self.read(bytes, messages),
+        }
     }
 
     fn classify_message(&self, message: &Reply) -> MessageKind {
@@ -292,14 +335,12 @@ impl ProtocolHandler for CentrifugeHandler {
     }
 
     fn build_send(&mut self, data: &Payload, out: &mut Outgoing) -> Result<(), ProtocolError> {
-        let command = Command { id: 0, request: Request::Send(SendRequest { data: Some(data.clone()) }) };
-        self.format.encode_command(&command, out.batched_text()).map_err(ProtocolError::unwritable)
+        self.write(&Command { id: 0, request: Request::Send(SendRequest { data: Some(data.clone()) }) }, out)
     }
 
     fn build_pong(&mut self, _: &Reply, out: &mut Outgoing) {
         if self.pong {
-            let pong = Command { id: 0, request: Request::Pong };
-            self.format.encode_command(&pong, out.batched_text()).expect("a pong has no payload");
+            self.write(&Command { id: 0, request: Request::Pong }, out).expect("a pong has no payload");
         }
     }
 
@@ -472,6 +513,22 @@ mod tests {
         }
         assert!(matches!(handler.decode(b"[1]", &mut Vec::new()), Err(ProtocolError::Unreadable(_))));
         assert!(matches!(handler.decode_binary(b"x", &mut Vec::new()), Err(ProtocolError::UnexpectedBinary(1))));
+    }
+
+    #[test]
+    fn in_protobuf_all_is_binary() {
+        let mut handler = CentrifugeHandler::default().format(Format::Protobuf);
+        assert!(matches!(handler.decode(b"{}", &mut Vec::new()), Err(ProtocolError::UnexpectedText(2))));
+        assert!(matches!(handler.decode_binary(b"\x05", &mut Vec::new()), Err(ProtocolError::Unreadable(_))));
+        let mut messages = Vec::new();
+        handler.decode_binary(b"\x00\x04\x08\x03\x42\x00", &mut messages).unwrap();
+        assert_eq!(messages[0], Reply::Ping);
+        assert_eq!(handler.extract_request_id(&messages[1]), Some(RequestId::from(3)));
+        let mut out = Outgoing::default();
+        handler.build_send(&Payload::opaque(b"\xff"), &mut out).unwrap();
+        handler.build_send(&Payload::opaque(b"\xfe"), &mut out).unwrap();
+        let message = b"\x05\x62\x03\x0a\x01\xff\x05\x62\x03\x0a\x01\xfe".to_vec();
+        assert_eq!(out.take(), [(pubsub_protocol::websocket::Opcode::Binary, message)]);
     }
 
     #[test]

@@ -59,15 +59,32 @@ impl Outgoing {
     /// assert_eq!(out.texts(), ["one\ntwo\n"]);
     /// ```
     pub fn batched_text(&mut self) -> &mut Vec<u8> {
-        let fits = self.batch_open && self.messages.last().is_some_and(|(_, batch)| batch.len() < BATCH_BYTES);
-        if fits {
+        self.batched(Opcode::Text)
+    }
+
+    /// The same for a protocol that is binary (Centrifuge commands in protobuf, each behind its length).
+    ///
+    /// ```
+    /// # use pubsub_client::handler::Outgoing;
+    /// let mut out = Outgoing::default();
+    /// out.batched_binary().push(1);
+    /// out.batched_binary().push(2);
+    /// assert_eq!(out.texts(), ["\u{1}\u{2}"]);
+    /// ```
+    pub fn batched_binary(&mut self) -> &mut Vec<u8> {
+        self.batched(Opcode::Binary)
+    }
+
+    fn batched(&mut self, opcode: Opcode) -> &mut Vec<u8> {
+        let fits = |(kind, batch): &(Opcode, Vec<u8>)| *kind == opcode && batch.len() < BATCH_BYTES;
+        if self.batch_open && self.messages.last().is_some_and(fits) {
             &mut self.messages.last_mut().expect("an open batch is the last message").1
         } else {
-            self.begin(Opcode::Text, true)
+            self.begin(opcode, true)
         }
     }
 
-    /// Whether what is written next with [`batched_text`](Self::batched_text) goes into the only message so far.
+    /// Whether what is written next in a batch of the same kind goes into the only message so far.
     pub(crate) fn is_one_open_batch(&self) -> bool {
         matches!(&*self.messages, [(_, batch)] if self.batch_open && batch.len() < BATCH_BYTES)
     }
