@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use pubsub_client::{CentrifugeHandler, Client, ClientConfig, SubscribeOptions, Subscription};
+use pubsub_client::{CentrifugeHandler, Client, ClientConfig, Format, SubscribeOptions, Subscription};
 use pubsub_protocol::reply::HistoryResult;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -343,7 +343,10 @@ impl Fleet {
     }
 
     fn client(&self, connection: u64) -> Client {
-        let handler = CentrifugeHandler::default().server_honours_idempotency_keys(true);
+        let Plan { seed, topology, .. } = &self.common.plan;
+        let in_protobuf = seed.chance(connection, "format").bernoulli(topology.sessions.protobuf);
+        let format = if in_protobuf { Format::Protobuf } else { Format::Json };
+        let handler = CentrifugeHandler::default().format(format).server_honours_idempotency_keys(true);
         let mut builder = Client::builder(self.config(connection)).handler(handler);
         if let Some(breaker) = self.options.breaker.as_ref().filter(|_| connection < PUBLISHER_CONNECTIONS) {
             builder = builder.breaker(breaker.clone());

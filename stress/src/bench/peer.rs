@@ -107,6 +107,7 @@ pub fn features(options: &[String]) -> anyhow::Result<Vec<Peer>> {
     let mut features = vec![
         with("history of 100 and recovery", &history)?,
         with("presence", &["channel.without_namespace.presence=true"])?,
+        in_protobuf(with("protobuf", &[])?),
         with("one shard", &shards)?,
         tls(with("TLS", &[])?)?,
         Peer { reconnects_per_s: 200.0, ..with("200 reconnects/s", &[])? },
@@ -114,6 +115,11 @@ pub fn features(options: &[String]) -> anyhow::Result<Vec<Peer>> {
     // Beside a load: what is asked here is what they cost others.
     features.last_mut().expect("there are some").only = &["W2", "W3", "W4", "W5"];
     Ok(features)
+}
+
+/// A server of ours, spoken to in protobuf.
+fn in_protobuf(peer: Peer) -> Peer {
+    Peer { words: Words::Protobuf, path: format!("{}?format=protobuf", peer.path), ..peer }
 }
 
 /// A server of ours, over TLS with a certificate made for it.

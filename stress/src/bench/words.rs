@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
+use pubsub_protocol::command::{Command, ConnectRequest, PublishRequest, Request, SubscribeRequest};
 use pubsub_protocol::websocket::{Opcode, encode_frame};
+use pubsub_protocol::{Format, Payload, Reply};
 
 /// What a server wants to hear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +13,8 @@ pub enum Words {
     Raw,
     /// The Centrifuge client protocol in JSON.
     Centrifuge,
+    /// The same in protobuf.
+    Protobuf,
     /// NATS over WebSocket.
     Nats,
     /// nchan: the path names the channel, and publications are HTTP requests.
@@ -46,6 +50,13 @@ impl Words {
                 }
                 text
             }
+            Self::Protobuf => {
+                let subscribe = |channel: &String| {
+                    Request::Subscribe(SubscribeRequest { channel: channel.clone(), ..Default::default() })
+                };
+                let connect = Request::Connect(ConnectRequest::default());
+                return Some(protobuf((1..).zip(std::iter::once(connect).chain(channels.iter().map(subscribe)))));
+            }
             Self::Nats => {
                 let subscriptions = channels.iter().zip(1..).map(|(channel, sid)| format!("SUB {channel} {sid}\r\n"));
                 format!("{NATS_CONNECT}{}PING\r\n", subscriptions.collect::<String>())
@@ -71,6 +82,10 @@ impl Words {
             Self::Raw => has(b"ok").then_some(true),
             Self::Centrifuge if has(b"\"error\"") => Some(false),
             Self::Centrifuge => has(format!("\"id\":{},", subscriptions + 1).as_bytes()).then_some(true),
+            Self::Protobuf => answer(message).and_then(|(id, good)| match good {
+                false => Some(false),
+                true => (usize::try_from(id) == Ok(subscriptions + 1)).then_some(true),
+            }),
             Self::Nats if has(b"-ERR") => Some(false),
             Self::Nats => has(b"PONG").then_some(true),
             Self::Nchan => Some(true),
@@ -84,6 +99,7 @@ impl Words {
     pub fn pong(self, message: &[u8]) -> Option<Vec<u8>> {
         match self {
             Self::Raw | Self::Centrifuge => (message == b"{}").then(|| self.frame("{}")),
+            Self::Protobuf => (message == b"\x00").then(|| protobuf([(0, Request::Pong)])),
             Self::Nats => message.starts_with(b"PING").then(|| self.frame("PONG\r\n")),
             Self::Nchan | Self::Mqtt => None,
         }
@@ -95,6 +111,7 @@ impl Words {
         match self {
             Self::Raw | Self::Nchan => Vec::new(),
             Self::Centrifuge => self.frame(r#"{"id":1,"connect":{}}"#),
+            Self::Protobuf => protobuf([(1, Request::Connect(ConnectRequest::default()))]),
             Self::Nats => self.frame(NATS_CONNECT),
             Self::Mqtt => mqtt_connect("p"),
         }
@@ -112,6 +129,11 @@ impl Words {
         self.frame(&match self {
             Self::Raw => format!("pub {channel} {body}"),
             Self::Centrifuge => format!(r#"{{"id":{id},"publish":{{"channel":"{channel}","data":"{body}"}}}}"#),
+            Self::Protobuf => {
+                let data = Some(Payload::opaque(body.as_bytes()));
+                let request = PublishRequest { channel: channel.to_owned(), data, ..Default::default() };
+                return protobuf([(u32::try_from(id).expect("ids are small"), Request::Publish(request))]);
+            }
             Self::Nats => format!("PUB {channel} {}\r\n{body}\r\n", body.len()),
             Self::Nchan => {
                 let head = format!("POST /pub/{channel} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
@@ -131,6 +153,7 @@ impl Words {
     pub fn refused(self, message: &[u8]) -> bool {
         match self {
             Self::Centrifuge => message.windows(7).any(|window| window == b"\"error\""),
+            Self::Protobuf => answer(message).is_some_and(|(_, good)| !good),
             Self::Nats => message.starts_with(b"-ERR"),
             Self::Nchan => message.starts_with(b"HTTP/1.1 4") || message.starts_with(b"HTTP/1.1 5"),
             Self::Raw | Self::Mqtt => false,
@@ -156,6 +179,24 @@ pub fn masked(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(payload.len() + 14);
     encode_frame(opcode, payload, Some([0x5a, 0xc3, 0x3c, 0xa5]), true, &mut out);
     out
+}
+
+/// One message with these commands.
+fn protobuf(commands: impl IntoIterator<Item = (u32, Request)>) -> Vec<u8> {
+    let mut message = Vec::new();
+    for (id, request) in commands {
+        let command = Command { id, request };
+        Format::Protobuf.encode_command(&command, &mut message).expect("protobuf carries whatever there is");
+    }
+    masked(Opcode::Binary, &message)
+}
+
+/// Which command a message answers, and whether it was done. A message of the server holds one reply.
+fn answer(message: &[u8]) -> Option<(u32, bool)> {
+    match Format::Protobuf.replies(message).next()? {
+        Ok(Reply::Answer { id, outcome }) => Some((id, outcome.is_ok())),
+        _ => None,
+    }
 }
 
 fn mqtt_connect(id: &str) -> Vec<u8> {

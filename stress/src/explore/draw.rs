@@ -28,6 +28,7 @@ pub fn draw(seed: Seed, options: &Options) -> Plan {
     // A burst that is more than may wait for one connection is too much for it without any fault.
     let fits = (topology.sessions.queue_bytes / (workload.payload_bytes + FRAME_BYTES)).max(1) as u64;
     topology.sessions.burst = pick(&mut seed.chance(0, "burst"), &[1, 1, 4, 16]).min(fits);
+    topology.sessions.protobuf = pick(&mut seed.chance(0, "protobuf"), &[0.0, 0.5, 0.5, 1.0]);
     let load = Duration::from_secs_f64(workload.publications as f64 / workload.rate);
     let mut plan = Plan { seed, topology, workload, faults: Vec::new() };
     for name in Kind::virtual_names() {
@@ -47,6 +48,10 @@ pub fn draw(seed: Seed, options: &Options) -> Plan {
     // Byte by byte is as good on short payloads, and a thousand times as many polls on long ones.
     if plan.faults.iter().any(|fault| matches!(fault.kind, Kind::Slices { .. } | Kind::Yields { .. })) {
         plan.workload.payload_bytes = plan.workload.payload_bytes.min(200);
+    }
+    // A byte that no text has is like any other in protobuf: nobody could know that it is wrong.
+    if plan.faults.iter().any(|fault| matches!(fault.kind, Kind::Corrupt(Corruption::Utf8))) {
+        plan.topology.sessions.protobuf = 0.0;
     }
     // A key is remembered by the node that is asked; one that forgets it with everything else may do the same again.
     if plan.faults.iter().any(|fault| fault.kind.is_of_node()) {

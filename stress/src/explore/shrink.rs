@@ -86,6 +86,7 @@ fn steps(faults: usize) -> Vec<Step> {
     with(Box::new(|plan| plan.topology.sessions.burst = 1));
     with(Box::new(|plan| plan.topology.sessions.keyed = 0.0));
     with(Box::new(|plan| plan.topology.sessions.by_api = 0.0));
+    with(Box::new(|plan| plan.topology.sessions.protobuf = 0.0));
     with(Box::new(|plan| plan.topology.sessions.wires /= 2));
     with(Box::new(|plan| plan.topology.sessions.wires_stay = Duration::ZERO));
     with(Box::new(|plan| plan.topology.sessions.hesitates = Duration::ZERO));

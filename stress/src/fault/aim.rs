@@ -8,6 +8,7 @@ use pubsub_protocol::reply::{Answer, Reply};
 use super::frames::{FrameHeader, payload};
 use super::plan::{Aim, Direction};
 
+const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
@@ -46,15 +47,16 @@ impl MarkReader {
             _ => {}
         }
         let message = payload(header, frame);
+        let format = if header.opcode() == BINARY { Format::Protobuf } else { Format::Json };
         if direction == Direction::Out {
-            return Format::Json
+            return format
                 .commands(&message)
                 .map_while(Result::ok)
                 .map(|command| command_mark(&command.request))
                 .collect();
         }
         let mut marks = Vec::new();
-        for reply in Format::Json.replies(&message).map_while(Result::ok) {
+        for reply in format.replies(&message).map_while(Result::ok) {
             self.reply_marks(&reply, &mut marks);
         }
         marks

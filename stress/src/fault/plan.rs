@@ -85,6 +85,8 @@ pub struct Sessions {
     pub keyed: f64,
     /// Share of the publishers that publish as a backend does, by the server's API.
     pub by_api: f64,
+    /// Share of the members and publishers that speak protobuf; the others speak JSON.
+    pub protobuf: f64,
     /// Subscribers on the wire, who mend nothing; number `w` is on channel `w % channels`.
     pub wires: u64,
     /// After about how long each of them leaves its channel, and comes back. Zero: they stay.
@@ -117,6 +119,7 @@ impl Default for Sessions {
             burst: 1,
             keyed: 0.0,
             by_api: 0.0,
+            protobuf: 0.0,
             wires: 0,
             wires_stay: Duration::ZERO,
             hesitates: Duration::ZERO,
