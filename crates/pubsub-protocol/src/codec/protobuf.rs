@@ -1,6 +1,6 @@
 //! The protobuf format: messages of the Centrifuge client protocol, each behind its length as a varint.
 //!
-//! Reading goes through prost and the shapes in [`wire`]. Writing does not ([`write`]): an answer is written around
+//! Reading goes through prost and the shapes in [`wire`]. Writing does not ([`Fields`]): an answer is written around
 //! publications that stand elsewhere and are shared, and a publication without being put together a second time. A field that
 //! has its zero value is left out, as everywhere in protobuf; a result with nothing in it is still there.
 
@@ -79,7 +79,7 @@ pub(super) fn encode_command(command: &Command, message: &mut Vec<u8>) {
 fn connect_request(body: &ConnectRequest, fields: &mut Fields<'_>) {
     fields.string(1, &body.token);
     fields.payload(2, body.data.as_ref());
-    fields.map(3, &body.subs, |position, fields| subscribe_request(position, fields));
+    fields.map(3, &body.subs, subscribe_request);
     fields.string(4, &body.name);
     fields.string(5, &body.version);
     fields.strings(6, &body.headers);
@@ -152,7 +152,7 @@ fn encode_answer(answer: &Answer, reply: &mut Fields<'_>) {
         Answer::Unsubscribe => reply.message(7, |_| {}),
         Answer::Publish => reply.message(8, |_| {}),
         Answer::Presence(result) => {
-            reply.message(9, |fields| fields.map(1, &result.presence, |info, fields| encode_info(info, fields)));
+            reply.message(9, |fields| fields.map(1, &result.presence, encode_info));
         }
         Answer::PresenceStats(result) => reply.message(10, |fields| {
             fields.number(1, u64::from(result.num_clients));

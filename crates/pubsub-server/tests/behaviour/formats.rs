@@ -96,7 +96,7 @@ async fn members_of_both_formats_are_told_the_same() {
         let publisher = &mut members[n as usize % 12];
         publisher.say(&[json!({"id": 10 + n, "publish": {"channel": "c", "data": {"n": n}}})]).await;
         // Its own answer and publication, in either order: the next of the others publishes only after that.
-        let mut heard = vec![publisher.reply().await, publisher.reply().await];
+        let mut heard = [publisher.reply().await, publisher.reply().await];
         heard.sort_by_key(|reply| reply["push"].is_object());
         assert_eq!(heard[0], json!({"id": 10 + n, "publish": {}}));
         check(&heard[1], n);
