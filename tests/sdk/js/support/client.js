@@ -4,6 +4,7 @@ import { Centrifuge } from 'centrifuge';
 import { Centrifuge as ProtobufCentrifuge } from 'centrifuge/build/protobuf';
 import { WebSocket } from 'ws';
 
+import { atEnd } from './endings.js';
 import { Journal } from './journal.js';
 
 const CLIENT_EVENTS = [
@@ -24,7 +25,7 @@ export function newClient(t, url, { protobuf = false, ...options } = {}) {
     ...options,
   });
   client.journal = new Journal('client', client, CLIENT_EVENTS);
-  t.after(() => client.disconnect());
+  atEnd(t, () => client.disconnect());
   return client;
 }
 

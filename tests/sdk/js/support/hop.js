@@ -3,6 +3,8 @@
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 
+import { atEnd } from './endings.js';
+
 export class Hop {
   // Connections that went through it, ever.
   passed = 0;
@@ -18,7 +20,7 @@ export class Hop {
     hop.#server.listen(0, '127.0.0.1');
     await once(hop.#server, 'listening');
     hop.ws = `ws://127.0.0.1:${hop.#server.address().port}/connection/websocket`;
-    t.after(() => {
+    atEnd(t, () => {
       hop.close();
       hop.#server.close();
     });

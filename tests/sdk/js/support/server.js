@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 
 import { bounded } from './bounded.js';
 import { API_KEY } from './config.js';
+import { atEnd } from './endings.js';
 
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '../../../..');
 const BINARY = resolve(ROOT, process.env.SDK_TEST_SERVER ?? 'target/debug/pubsub-server');
@@ -20,7 +21,7 @@ export async function startServer(t, config, { port = 0 } = {}) {
   const file = join(folder, 'config.json');
   await writeFile(file, JSON.stringify(config));
   const server = new Server(file, port);
-  t.after(async () => {
+  atEnd(t, async () => {
     await server.kill();
     await rm(folder, { recursive: true });
     if (server.log.includes('panicked')) throw new Error(`the server panicked:\n${server.log}`);
