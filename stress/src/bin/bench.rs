@@ -24,7 +24,7 @@ struct Arguments {
     /// Measure the peers that are installed here, too.
     #[arg(long)]
     peers: bool,
-    /// Measure the server with history, presence, TLS, one shard and reconnects, too.
+    /// Measure the server with history, presence, protobuf, TLS, one shard and reconnects, too.
     #[arg(long)]
     features: bool,
     /// Look once at heartbeats, at the memory that a storm leaves behind, and at fairness (2 min).
