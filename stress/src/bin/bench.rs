@@ -90,7 +90,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let setting = report::Setting {
         commit: commit(),
         machine: machine(),
-        command: std::iter::once("bench".to_owned()).chain(std::env::args().skip(1)).collect::<Vec<_>>().join(" "),
+        command: command_line(std::env::args().skip(1)),
         skipped: skipped.into_iter().map(str::to_owned).collect(),
         load_before: load_average(),
     };
@@ -185,4 +185,14 @@ fn machine() -> String {
 fn load_average() -> f64 {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(0.0)
+}
+
+/// What this was called with. Where another load generator lies on this machine is of no interest elsewhere.
+fn command_line(arguments: impl Iterator<Item = String>) -> String {
+    let mut words = vec!["bench".to_owned()];
+    for argument in arguments {
+        let is_path = words.last().is_some_and(|before| before == "--wsload");
+        words.push(if is_path { "PATH".to_owned() } else { argument });
+    }
+    words.join(" ")
 }
