@@ -8,7 +8,8 @@
 //! Loss is by identity, never `expected - received`, and the tail counts: whatever has an offset below one that
 //! arrived must have arrived, and after the quiet point every subscription must have reached the channel's sentinel.
 //!
-//! - [`law`]: the laws and what breaking them is called; `track`: what one span has covered
+//! - [`law`]: the laws and what breaking them is called
+//! - `track`: what one span has covered; `publisher`: the same where there are no offsets
 //! - `channel`, `subscription`: the state kept for each; `numbered`, `few`: how it is kept
 //! - [`naive`]: the same judgement from the whole list of events, written for plainness; the two must agree
 //! - [`generate`], [`mutate`]: good ledgers, and ways to spoil them
@@ -28,6 +29,7 @@ pub mod law;
 pub mod mutate;
 pub mod naive;
 mod numbered;
+mod publisher;
 mod subscription;
 #[cfg(test)]
 mod tests;

@@ -99,8 +99,8 @@ impl Channel {
     }
 
     /// How many publications each publisher has begun.
-    pub(super) fn all_begun(&self) -> BTreeMap<u32, u64> {
-        self.publishers.iter().copied().collect()
+    pub(super) fn all_begun(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        self.publishers.iter().copied()
     }
 
     fn stream(&mut self, epoch: Epoch) -> &mut Stream {

@@ -56,6 +56,8 @@ struct Model {
     events: Vec<Event>,
     bug: Option<Bug>,
     delayed: Option<(u32, PublicationId)>,
+    /// Publishes whose connection was lost: nobody knows whether they are carried out, and they may be at any time.
+    on_their_way: Vec<(u32, PublicationId)>,
 }
 
 /// A ledger in which nothing is wrong.
@@ -99,7 +101,18 @@ impl Model {
             }
         }
         let epochs = channels.len() as u64;
-        Self { chance, now: Duration::ZERO, epochs, channels, publishers, subscribers, events, bug, delayed: None }
+        Self {
+            chance,
+            now: Duration::ZERO,
+            epochs,
+            channels,
+            publishers,
+            subscribers,
+            events,
+            bug,
+            delayed: None,
+            on_their_way: Vec::new(),
+        }
     }
 
     fn run(mut self) -> Vec<Event> {
@@ -110,6 +123,9 @@ impl Model {
             self.now += Duration::from_millis(self.chance.below(1..50));
             let sub = self.chance.below(0..self.subscribers.len() as u64) as usize;
             let publisher = self.chance.below(0..self.publishers.len() as u64) as usize;
+            if self.chance.bernoulli(0.1) {
+                self.carry_out_late();
+            }
             match self.chance.below(0..100) {
                 0..45 => self.publish(publisher),
                 45..75 => self.deliver(sub),
@@ -133,13 +149,15 @@ impl Model {
         let draw = self.chance.below(0..100);
         let (appended, names_place) = match draw {
             0..5 => (false, None),
-            5..10 => (self.chance.bernoulli(0.5), None),
-            10..60 => (true, Some(true)),
+            5..15 => (self.chance.bernoulli(0.5), None),
+            15..60 => (true, Some(true)),
             _ => (true, Some(false)),
         };
         let mut place = None;
         if appended {
             place = self.append(channel, id);
+        } else if draw >= 5 {
+            self.on_their_way.push((channel, id));
         }
         let late = self.chance.bernoulli(0.5);
         if late {
@@ -154,6 +172,16 @@ impl Model {
             _ => Outcome::Unknown,
         };
         self.events.push(Event::Done { at: self.now, id, outcome });
+    }
+
+    /// One of those of which nobody knows is carried out, whatever its publisher has sent meanwhile.
+    fn carry_out_late(&mut self) {
+        if self.on_their_way.is_empty() {
+            return;
+        }
+        let at = self.chance.below(0..self.on_their_way.len() as u64) as usize;
+        let (channel, id) = self.on_their_way.swap_remove(at);
+        self.append_one(channel, id);
     }
 
     fn append(&mut self, channel: u32, id: PublicationId) -> Option<Place> {
@@ -268,6 +296,7 @@ impl Model {
         for sub in 0..self.subscribers.len() {
             self.drop_connection(sub);
         }
+        self.on_their_way.clear();
         for stream in &mut self.channels {
             stream.log.clear();
             stream.trimmed = 0;

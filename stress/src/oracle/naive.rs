@@ -294,7 +294,12 @@ impl<'a> Judge<'a> {
     }
 
     fn is_unknown(&self, publisher: u32, n: u64) -> bool {
-        self.events.iter().any(|event| {
+        self.is_unknown_by(self.events.len(), publisher, n)
+    }
+
+    /// Whether it was known by event `end` that nobody knows what came of a publish.
+    fn is_unknown_by(&self, end: usize, publisher: u32, n: u64) -> bool {
+        self.events[..end].iter().any(|event| {
             let Event::Done { id, outcome: Outcome::Unknown, .. } = event else { return false };
             (id.publisher, id.n) == (publisher, n)
         })
@@ -407,7 +412,7 @@ impl<'a> Judge<'a> {
 
     fn plain(&self, sub: u32, channel: u32, verdicts: &mut Verdicts) {
         let subject = Subject::Subscription(sub);
-        let mut spans: Vec<(usize, BTreeMap<u32, Vec<u64>>)> = Vec::new();
+        let mut spans: Vec<(usize, BTreeMap<u32, Vec<(usize, u64)>>)> = Vec::new();
         let mut left = false;
         for (at, event) in self.conversation(sub, verdicts) {
             match event {
@@ -417,7 +422,7 @@ impl<'a> Judge<'a> {
                 }
                 Event::Push { content: Ok(id), .. } if self.homes.get(&id.publisher) == Some(&channel) => {
                     if let Some((_, numbers)) = spans.last_mut() {
-                        numbers.entry(id.publisher).or_default().push(id.n);
+                        numbers.entry(id.publisher).or_default().push((at, id.n));
                     }
                 }
                 Event::Left { .. } => left = true,
@@ -435,18 +440,22 @@ impl<'a> Judge<'a> {
                     Event::Invoke { id, .. } if id.publisher == publisher => Some(id.n),
                     _ => None,
                 });
-                let start = begun.max().unwrap_or(0).min(numbers[0] - 1);
-                let arrivals = numbers.iter().map(|&n| Some(n)).collect();
+                let begun = begun.max().unwrap_or(0);
+                let unknown = |&(at, n): &(usize, u64)| self.is_unknown_by(at, publisher, n);
+                // One that nobody knows of may be from before the reply, and whatever was begun after it as well.
+                let first = numbers.iter().find(|arrival| arrival.1 > begun || !unknown(arrival));
+                let start = first.map_or(begun, |&(_, n)| begun.min(n - 1));
+                let late: BTreeSet<u64> = numbers.iter().filter(|arrival| unknown(arrival)).map(|&(_, n)| n).collect();
+                let arrivals = numbers.iter().map(|&(_, n)| Some(n)).collect();
                 let span = Span { epoch: Epoch(0), start, arrivals, charged: BTreeSet::new() };
                 let unfounded = |n: u64| !ok(publisher, n);
-                let unknown = |n: u64| self.is_unknown(publisher, n);
-                sequence_where(&span, subject, verdicts, unfounded, unknown);
+                sequence_where(&span, subject, verdicts, unfounded, |n| late.contains(&n));
             }
         }
         let over = self.events.iter().any(|event| matches!(event, Event::Census { .. }));
         let Some(sentinel) = self.sentinel(channel).filter(|_| over && !left) else { return };
         if let Some((_, numbers)) = spans.last() {
-            let reached = numbers.get(&sentinel.publisher).is_some_and(|n| n.iter().any(|&n| n >= sentinel.n));
+            let reached = numbers.get(&sentinel.publisher).is_some_and(|n| n.iter().any(|&(_, n)| n >= sentinel.n));
             if !reached {
                 verdicts.insert((Class::Stuck, subject));
             }
@@ -677,9 +686,10 @@ fn sequence_where(
 ) {
     let arrived: Vec<u64> = span.arrivals.iter().flatten().copied().collect();
     for (at, &number) in arrived.iter().enumerate() {
-        let class = if number <= span.start {
+        let again = arrived[..at].contains(&number);
+        let class = if number <= span.start && !(again && late(number)) {
             Class::Regression
-        } else if arrived[..at].contains(&number) || span.charged.contains(&number) {
+        } else if again || span.charged.contains(&number) {
             Class::Duplicate
         } else if arrived[..at].iter().any(|&earlier| earlier > number) {
             Class::Reorder

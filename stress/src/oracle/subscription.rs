@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::channel::Channel;
+use super::publisher::Publisher;
 use super::track::{Arrival, Track};
 use super::{Class, Law, Notes, Subject};
 use crate::ledger::{Cause, Content, Epoch, Place};
@@ -29,8 +30,8 @@ enum State {
 enum Span {
     /// In a stream.
     Stream { epoch: Epoch, track: Track, first_after_recovery: bool },
-    /// In a channel without history: each publisher's own numbers, from what it had begun at the reply.
-    Plain { begun: BTreeMap<u32, u64>, tracks: BTreeMap<u32, Track> },
+    /// In a channel without history, by publisher.
+    Plain { publishers: BTreeMap<u32, Publisher> },
 }
 
 pub(super) struct Reply<'a> {
@@ -115,7 +116,9 @@ impl Subscription {
         self.state = State::Live;
         if !channel.has_history() {
             self.close_span(channel, notes);
-            self.span = Some(Span::Plain { begun: channel.all_begun(), tracks: BTreeMap::new() });
+            self.span = Some(Span::Plain {
+                publishers: channel.all_begun().map(|(publisher, begun)| (publisher, Publisher::new(begun))).collect(),
+            });
             self.moved_at = reply.at;
             return;
         }
@@ -250,10 +253,10 @@ impl Subscription {
         self.moved_at = push.at;
         let epoch = match &mut self.span {
             None => return,
-            Some(Span::Plain { begun, tracks }) => {
+            Some(Span::Plain { publishers }) => {
                 notes.check(Law::I4);
                 if let Ok(id) = push.content {
-                    plain(begun, tracks, id, channel, subject, notes);
+                    plain(publishers, id, channel, subject, notes);
                 }
                 return;
             }
@@ -340,10 +343,10 @@ impl Subscription {
                     notes.find(Class::Loss, subject, || format!("and {more} more"));
                 }
             }
-            Some(Span::Plain { tracks, .. }) => {
-                for (&publisher, track) in tracks {
-                    let (holes, _) = track.missing();
+            Some(Span::Plain { publishers }) => {
+                for (&publisher, got) in publishers {
                     let begun = channel.begun(publisher);
+                    let holes = got.missing();
                     let lost =
                         holes.flat_map(|(from, to)| from..=to.min(begun)).filter(|&n| channel.is_ok(publisher, n));
                     for n in lost {
@@ -380,8 +383,9 @@ impl Subscription {
                 Some(place) => Some(stuck(format!("at {} of epoch {epoch}; the sentinel is {place:?}", track.last()))),
                 None => Some(stuck("the sentinel was never seen by anyone".to_owned())),
             },
-            Some(Span::Plain { tracks, .. }) => {
-                let reached = tracks.get(&sentinel.publisher).is_some_and(|track| track.last() >= sentinel.n);
+            Some(Span::Plain { publishers }) => {
+                let last = publishers.get(&sentinel.publisher).and_then(Publisher::last);
+                let reached = last.is_some_and(|last| last >= sentinel.n);
                 (!reached).then(|| stuck("the sentinel has not arrived".to_owned()))
             }
         };
@@ -393,20 +397,16 @@ impl Subscription {
 
 /// A publication in a channel without history.
 fn plain(
-    begun: &BTreeMap<u32, u64>,
-    tracks: &mut BTreeMap<u32, Track>,
+    publishers: &mut BTreeMap<u32, Publisher>,
     id: PublicationId,
     channel: &Channel,
     subject: Subject,
     notes: &mut Notes,
 ) {
-    let Some(&begun) = begun.get(&id.publisher) else { return };
-    let track = tracks.entry(id.publisher).or_insert_with(|| Track::new(begun.min(id.n.saturating_sub(1))));
-    let last = track.last();
-    let (class, what) = match track.arrive(id.n, false) {
+    let Some(publisher) = publishers.get_mut(&id.publisher) else { return };
+    let last = publisher.last().unwrap_or_default();
+    let (class, what) = match publisher.arrive(id.n, channel.is_unknown(id)) {
         Arrival::Next | Arrival::Ahead { .. } => return,
-        // Its connection was lost, and what was sent on the next one may have been faster.
-        Arrival::Late | Arrival::Before if channel.is_unknown(id) => return,
         Arrival::Late => (Class::Reorder, "after"),
         Arrival::Again => (Class::Duplicate, "once more after"),
         Arrival::Before => (Class::Regression, "from before the span, after"),

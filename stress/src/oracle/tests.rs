@@ -221,6 +221,60 @@ fn only_what_nobody_knows_of_may_come_after_later_ones() {
 }
 
 #[test]
+fn what_nobody_knows_of_does_not_say_where_a_subscription_begins() {
+    let policy = Policy { history_size: 0, history_ttl: Duration::from_secs(60), recovery_max: 0 };
+    let (at, channel, sub, generation) = (Duration::ZERO, 0, 0, 1);
+    let id = |n| PublicationId { run: 1, publisher: 0, n };
+    let with = |first: Outcome, arrive: &[u64]| {
+        let (recovered, was_recovering, place, batch_follows) = (false, false, None, false);
+        let mut events = vec![
+            Event::Channel { channel, policy },
+            Event::Publisher { publisher: 0, channel },
+            Event::Subscription { sub, channel, bystander: false },
+        ];
+        for n in 1..=4 {
+            events.push(Event::Invoke { at, id: id(n) });
+            let outcome = if n == 1 { first } else { Outcome::Ok(None) };
+            // The last one is on its way when the subscription begins.
+            if n == 4 {
+                events.extend([
+                    Event::Ask { at, sub, generation, from: None },
+                    Event::Reply {
+                        at,
+                        sub,
+                        generation,
+                        recovered,
+                        was_recovering,
+                        place,
+                        batch: Vec::new(),
+                        batch_follows,
+                    },
+                ]);
+            }
+            events.push(Event::Done { at, id: id(n), outcome });
+        }
+        let content =
+            |&n: &u64| Event::Push { at, sub, generation, channel, epoch: None, offset: 0, content: Ok(id(n)) };
+        events.extend(arrive.iter().map(content));
+        events.push(Event::Census { at });
+        let found: naive::Verdicts = judged(&events).findings.keys().copied().collect();
+        assert_eq!(found, naive::judge(&events), "{first:?} {arrive:?}");
+        found.into_iter().map(|(class, _)| class).collect::<Vec<_>>()
+    };
+    let known = Outcome::Ok(None);
+    for arrive in [&[1][..], &[1, 4], &[4, 1], &[1, 3, 4], &[1, 2, 3, 4], &[3, 1, 4], &[3, 4]] {
+        assert_eq!(with(Outcome::Unknown, arrive), [], "{arrive:?}");
+    }
+    assert_eq!(with(known, &[1, 4]), [Class::Loss], "2 and 3 come after it");
+    assert_eq!(with(known, &[4, 1]), [Class::Regression]);
+    assert_eq!(with(Outcome::Unknown, &[1, 2, 4]), [Class::Loss], "3 came between");
+    assert_eq!(with(Outcome::Unknown, &[1, 1]), [Class::Duplicate]);
+    assert_eq!(with(Outcome::Unknown, &[1, 4, 1]), [Class::Duplicate]);
+    assert_eq!(with(Outcome::Unknown, &[4, 3]), [Class::Regression]);
+    assert_eq!(with(Outcome::Unknown, &[2, 4, 3]), [Class::Reorder]);
+}
+
+#[test]
 fn who_is_stuck_is_said_though_everybody_leaves_afterwards() {
     use crate::ledger::{Epoch, Place, Policy};
 

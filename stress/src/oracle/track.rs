@@ -35,6 +35,10 @@ impl Track {
         Self { start, last: start, holes: Vec::new(), overflow: 0 }
     }
 
+    pub(super) fn start(&self) -> u64 {
+        self.start
+    }
+
     pub(super) fn last(&self) -> u64 {
         self.last
     }
