@@ -224,14 +224,15 @@ impl<S: Socket> Shard<S> {
     /// A marker: from here on the channel's publications are for this member too.
     pub(super) fn enter(&mut self, marker: &Marker) {
         let answers = &mut self.answers;
-        let connection = self.connections.get_mut(at(marker.slot)).and_then(Option::as_mut);
-        let subscription = connection.and_then(|c| c.session.subscriptions_mut().get_mut(&marker.channel));
+        let Some(connection) = self.connections.get_mut(at(marker.slot)).and_then(Option::as_mut) else { return };
+        let format = connection.format;
+        let subscription = connection.session.subscriptions_mut().get_mut(&marker.channel);
         let Some(subscription) = subscription.filter(|subscription| subscription.join == marker.join) else { return };
         // All who are in a channel share its name.
         subscription.channel = marker.channel.clone();
         subscription.member = NO_PLACE;
         let entry = match subscription.stage {
-            SubscriptionStage::Subscribing => Entry::Unanswered,
+            SubscriptionStage::Subscribing => Entry::Unanswered(format),
             SubscriptionStage::Subscribed => match answers.remove(&marker.join).flatten() {
                 Some((offset, epoch)) => Entry::After(offset, epoch),
                 None => Entry::Everything,

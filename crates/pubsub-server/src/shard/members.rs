@@ -11,6 +11,7 @@ mod tests;
 use std::sync::Arc;
 
 use ahash::RandomState;
+use pubsub_protocol::Format;
 use smallvec::SmallVec;
 
 use super::channels::Channels;
@@ -53,8 +54,8 @@ struct Waiting {
 enum Answer {
     /// Its answer speaks up to this offset of this epoch.
     UpTo { offset: u64, epoch: u64 },
-    /// Not made yet; what came since its marker, and its size.
-    Pending(Vec<Held>, usize),
+    /// Not made yet; what came since its marker, and its size in the member's format.
+    Pending { held: Vec<Held>, bytes: usize, format: Format },
     /// Not made yet, and more came meanwhile than may be held back.
     Overrun,
 }
@@ -91,8 +92,8 @@ pub enum Entry {
     Everything,
     /// Answered up to an offset of an epoch.
     After(u64, u64),
-    /// Not answered yet.
-    Unanswered,
+    /// Not answered yet; the member is spoken to in this format.
+    Unanswered(Format),
 }
 
 /// What a publication does to those who wait.
@@ -164,7 +165,7 @@ impl Members {
                 }
                 Answer::UpTo { offset, epoch }
             }
-            Entry::Unanswered => Answer::Pending(Vec::new(), 0),
+            Entry::Unanswered(format) => Answer::Pending { held: Vec::new(), bytes: 0, format },
         };
         channel.waiting.get_or_insert_default().push(Waiting { slot, join, answer });
         None
@@ -176,7 +177,7 @@ impl Members {
         let Some(waiting) = &mut channel.waiting else { return Answered::NotEntered };
         let Some(i) = waiting.iter().position(|member| member.join == join) else { return Answered::NotEntered };
         let mut held = match &mut waiting[i].answer {
-            Answer::Pending(held, _) => std::mem::take(held),
+            Answer::Pending { held, .. } => std::mem::take(held),
             Answer::Overrun if planted::is(Bug::LagSwallowed) => {
                 after = Some((channel.offset, channel.epoch));
                 Vec::new()
@@ -329,19 +330,18 @@ impl Members {
 }
 
 impl Waiting {
-    /// Holds something back until the answer is there, unless that is too much already.
+    /// Holds something back until the answer is there, unless too much waits already. As in the outbox the bound is looked at
+    /// before: one that is larger than it still passes.
     fn hold(&mut self, what: Held, bytes_max: usize) {
-        let Answer::Pending(held, bytes) = &mut self.answer else { return };
-        *bytes += size_of::<Held>()
-            + match &what {
-                Held::Publication(delivery) => delivery.push.bytes(),
-                Held::PresenceEvent(push) => push.bytes(),
-            };
+        let Answer::Pending { held, bytes, format } = &mut self.answer else { return };
         if *bytes > bytes_max {
             self.answer = Answer::Overrun;
-        } else {
-            held.push(what);
+            return;
         }
+        let (Held::Publication(Delivery { push, .. }) | Held::PresenceEvent(push)) = &what;
+        // What others are spoken to in is no burden of this one.
+        *bytes += size_of::<Held>() + push.frame(*format).size();
+        held.push(what);
     }
 }
 

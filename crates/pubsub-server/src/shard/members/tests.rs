@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use pubsub_protocol::push::PushBody;
-use pubsub_protocol::{ClientInfo, Format, Push, Reply};
+use pubsub_protocol::push::{self, PushBody};
+use pubsub_protocol::{ClientInfo, Format, Payload, Push, Reply};
 
 use super::*;
+use crate::hub::Formats;
 
 const HELD_BYTES_MAX: usize = 4096;
 const CHANNEL: &str = "news";
@@ -78,7 +79,7 @@ impl Harness {
     fn marker(&mut self, slot: u32, join: u64) {
         let Some(place) = self.places.get_mut(&slot).filter(|place| place.join == join) else { return };
         let entry = match (place.answered, self.answers.remove(&join).flatten()) {
-            (false, _) => Entry::Unanswered,
+            (false, _) => Entry::Unanswered(Format::Json),
             (true, Some((offset, epoch))) => Entry::After(offset, epoch),
             (true, None) => Entry::Everything,
         };
@@ -365,22 +366,63 @@ fn held_publications_that_do_not_continue_the_answer_break_it() {
     }
 }
 
+/// How many publications are held back for the member that came first.
+fn held_for_first(harness: &Harness) -> Option<usize> {
+    match &harness.members.channels.get(CHANNEL).unwrap().waiting.as_ref().unwrap()[0].answer {
+        Answer::Pending { held, .. } => Some(held.len()),
+        _ => None,
+    }
+}
+
 #[test]
 fn what_is_held_back_is_bounded() {
     let mut harness = Harness::new();
     harness.subscribe(0, true);
     harness.marker(0, 1);
+    let each = size_of::<Held>() + push().bytes();
     for offset in 1..1000 {
         harness.publish(&delivery(offset, 7));
-        let held: usize = match &harness.members.channels.get(CHANNEL).unwrap().waiting.as_ref().unwrap()[0].answer {
-            Answer::Pending(held, _) => held.len() * (size_of::<Held>() + push().bytes()),
-            _ => 0,
-        };
-        assert!(held <= HELD_BYTES_MAX, "{held} bytes");
+        let held = held_for_first(&harness).unwrap_or_default() * each;
+        assert!(held <= HELD_BYTES_MAX + each, "{held} bytes");
     }
     harness.answer(0, Some((0, 7)));
     assert!(harness.places.is_empty(), "it comes back and recovers");
     harness.check();
+}
+
+/// In a channel with members of both formats everybody had room for half as much.
+#[test]
+fn what_others_are_spoken_to_in_is_held_at_nobodys_expense() {
+    let held = |others: &[Format]| {
+        let mut harness = Harness::new();
+        harness.subscribe(0, false);
+        harness.marker(0, 1);
+        let mut formats = Formats::from(Format::Json);
+        others.iter().for_each(|&format| formats.add(format));
+        let push = Push { channel: CHANNEL.to_owned(), body: PushBody::Join(ClientInfo::default()) };
+        let push = Encoded::new(&Reply::Push(push), formats);
+        let mut most = 0;
+        for offset in 1..1000 {
+            harness.publish(&Delivery { push: push.clone(), ..delivery(offset, 7) });
+            most = most.max(held_for_first(&harness).unwrap_or_default());
+        }
+        most
+    };
+    assert!(held(&[]) > 10);
+    assert_eq!(held(&[Format::Protobuf]), held(&[]));
+}
+
+#[test]
+fn one_that_is_larger_than_the_bound_is_held_back_as_well() {
+    let body = PushBody::Message(push::Message { data: Payload::from_bytes(&vec![b'1'; HELD_BYTES_MAX]) });
+    let push = Encoded::new(&Reply::Push(Push { channel: CHANNEL.to_owned(), body }), Format::Json.into());
+    let mut harness = Harness::new();
+    harness.subscribe(0, false);
+    harness.marker(0, 1);
+    harness.publish(&Delivery { push, ..delivery(1, 7) });
+    assert_eq!(held_for_first(&harness), Some(1));
+    harness.publish(&delivery(2, 7));
+    assert_eq!(held_for_first(&harness), None, "and nothing behind it");
 }
 
 #[test]
