@@ -187,7 +187,7 @@ impl Oracle {
                 self.subscriptions.insert(*sub, Subscription::new(*sub, *channel, *bystander));
             }
             Event::Invoke { at, id } => self.invoke(*at, *id),
-            Event::Done { id, outcome, .. } => self.done(*id, *outcome),
+            Event::Done { at, id, outcome } => self.done(*at, *id, *outcome),
             Event::Ask { at, sub, generation, from } => {
                 let Some((subscription, channel)) = parties(&mut self.subscriptions, &mut self.channels, *sub) else {
                     return;
@@ -320,7 +320,7 @@ impl Oracle {
         }
     }
 
-    fn done(&mut self, id: PublicationId, outcome: Outcome) {
+    fn done(&mut self, at: Duration, id: PublicationId, outcome: Outcome) {
         match outcome {
             Outcome::Ok(_) => self.tally.acknowledged += 1,
             Outcome::Failed => self.tally.failed += 1,
@@ -328,7 +328,7 @@ impl Oracle {
         }
         let Some((channel, _)) = self.publishers.get(id.publisher) else { return };
         if let Some(channel) = self.channels.get_mut(*channel) {
-            channel.done(id, outcome, &mut self.notes);
+            channel.done(at, id, outcome, &mut self.notes);
         }
     }
 

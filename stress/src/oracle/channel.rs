@@ -22,6 +22,10 @@ fn unpacked(packed: u64) -> String {
     format!("{}-{}", packed >> 40, packed & ((1 << 40) - 1))
 }
 
+fn refusal(from: Place) -> String {
+    format!("what follows {} was kept, and was not recovered", from.offset)
+}
+
 /// A stream's life.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
@@ -47,8 +51,15 @@ pub(super) struct Channel {
     unknown: BTreeSet<PublicationId>,
     /// When each of them was begun.
     in_flight: Few<PublicationId, Duration>,
+    /// When the first of all was begun: there is no older history.
+    first_begun_at: Option<Duration>,
     /// When the last of those that succeeded was begun: history was no older than that.
     refreshed_at: Option<Duration>,
+    /// What may have run out before this one came: from it on, history has been refreshed in time. None: all of it has.
+    kept_since: Option<PublicationId>,
+    /// Recoveries that were refused though all of it was kept from a publication on: whose, from where, and that one. Where it
+    /// stands is perhaps told later.
+    refused: Vec<(Subject, Place, PublicationId)>,
     /// Acknowledged without a place, and nobody has told of one yet.
     unplaced: Few<PublicationId, ()>,
     /// Begun before the server lost its memory and answered after: the answer may tell of what is gone.
@@ -75,7 +86,10 @@ impl Channel {
             failed: BTreeSet::new(),
             unknown: BTreeSet::new(),
             in_flight: Few::default(),
+            first_begun_at: None,
             refreshed_at: None,
+            kept_since: None,
+            refused: Vec::new(),
             unplaced: Few::default(),
             excused: BTreeSet::new(),
             floors: Few::default(),
@@ -122,13 +136,14 @@ impl Channel {
             *begun = id.n.max(*begun);
         }
         self.in_flight.insert(id, at);
+        self.first_begun_at.get_or_insert(at);
         if self.has_history() && !self.early.remove(&id) {
             let floors = self.streams.iter().map(|(epoch, stream)| (*epoch, stream.ids.len() as u64)).collect();
             self.floors.insert(id, floors);
         }
     }
 
-    pub(super) fn done(&mut self, id: PublicationId, outcome: Outcome, notes: &mut Notes) {
+    pub(super) fn done(&mut self, at: Duration, id: PublicationId, outcome: Outcome, notes: &mut Notes) {
         notes.check(Law::I17);
         let Some(begun_at) = self.in_flight.remove(&id) else {
             let line = || format!("the publish of {id} was answered, but it was not open");
@@ -136,13 +151,20 @@ impl Channel {
             return;
         };
         if matches!(outcome, Outcome::Ok(_)) {
+            let before = self.refreshed_at.or(self.first_begun_at).unwrap_or(begun_at);
+            if at.saturating_sub(before) >= self.policy.history_ttl {
+                self.kept_since = Some(id);
+            }
             self.refreshed_at = self.refreshed_at.max(Some(begun_at));
         }
         match outcome {
             Outcome::Ok(Some(place)) => {
                 notes.check(Law::I9);
-                let stream = self.stream(place.epoch);
-                stream.acked_top = stream.acked_top.max(place.offset);
+                // Of one that was on its way when the memory went, the answer may speak of a stream that went with it.
+                if !self.excused.contains(&id) {
+                    let stream = self.stream(place.epoch);
+                    stream.acked_top = stream.acked_top.max(place.offset);
+                }
                 self.place(place, id, "its acknowledgement", notes);
             }
             Outcome::Ok(None) => {
@@ -246,6 +268,17 @@ impl Channel {
         self.refreshed_at.is_some_and(|refreshed_at| at.saturating_sub(refreshed_at) < self.policy.history_ttl)
     }
 
+    /// A subscription was refused what follows `from`, though it was not too much. It was needless unless some of that had run out.
+    pub(super) fn refuse(&mut self, at: Duration, subject: Subject, from: Place, notes: &mut Notes) {
+        if !self.is_fresh(at) {
+            return;
+        }
+        match self.kept_since {
+            Some(since) => self.refused.push((subject, from, since)),
+            None => notes.find(Class::NeedlessFailure, subject, || refusal(from)),
+        }
+    }
+
     /// Whether this publish is known to have succeeded.
     pub(super) fn is_ok(&self, publisher: u32, n: u64) -> bool {
         let id = PublicationId { run: self.run, publisher, n };
@@ -261,6 +294,7 @@ impl Channel {
         self.forgotten.extend(self.streams.iter().map(|&(epoch, _)| epoch));
         self.unplaced.clear();
         self.excused.extend(self.in_flight.keys());
+        self.kept_since = None;
     }
 
     /// What somebody was told who asked when so much had been acknowledged.
@@ -307,6 +341,12 @@ impl Channel {
         }
         if !self.has_history() {
             return;
+        }
+        for &(subject, from, since) in &self.refused {
+            let kept = |since: Place| since.epoch == from.epoch && since.offset <= from.offset.saturating_add(1);
+            if self.place_of(since).is_some_and(kept) {
+                notes.find(Class::NeedlessFailure, subject, || refusal(from));
+            }
         }
         let mut everywhere: Vec<u64> = Vec::new();
         for (_, stream) in &self.streams {

@@ -15,6 +15,18 @@ pub type Verdicts = BTreeSet<(Class, Subject)>;
 /// By event, the channel and place that an accepted push or batch speaks of, and what it puts there.
 type Told = BTreeMap<usize, Vec<(u32, Place, PublicationId)>>;
 
+/// Numbers of one publisher, in order of arrival, each with its event.
+type Numbers = Vec<(usize, u64)>;
+
+/// A recovery that was refused although the history was young and enough of it may be kept.
+struct Refused {
+    channel: u32,
+    subject: Subject,
+    from: Place,
+    /// What may have run out before this one came; none: nothing has.
+    since: Option<PublicationId>,
+}
+
 struct Span {
     epoch: Epoch,
     start: u64,
@@ -43,8 +55,9 @@ fn of_all(events: &[Event]) -> Verdicts {
     judge.measures(&mut verdicts);
     judge.contents(&mut verdicts);
     judge.completions(&mut verdicts);
-    let accepted = judge.subscriptions(&mut verdicts);
-    judge.places(&accepted, &mut verdicts);
+    let mut refused = Vec::new();
+    let accepted = judge.subscriptions(&mut verdicts, &mut refused);
+    judge.places(&accepted, &refused, &mut verdicts);
     verdicts
 }
 
@@ -177,12 +190,13 @@ impl<'a> Judge<'a> {
 
     /// Acknowledged offsets of `epoch` in `channel` before event `at`.
     fn acked_top(&self, channel: u32, epoch: Epoch, at: usize) -> u64 {
-        let mut open: BTreeSet<PublicationId> = BTreeSet::new();
+        let (mut open, mut excused) = (BTreeSet::<PublicationId>::new(), BTreeSet::new());
         let mut top = 0;
         for event in &self.events[..at] {
             match event {
                 Event::Invoke { id, .. } => drop(open.insert(*id)),
-                Event::Done { id, outcome, .. } if open.remove(id) => {
+                Event::Amnesia => excused.extend(open.iter().copied()),
+                Event::Done { id, outcome, .. } if open.remove(id) && !excused.contains(id) => {
                     if let Outcome::Ok(Some(place)) = outcome
                         && place.epoch == epoch
                         && self.homes.get(&id.publisher) == Some(&channel)
@@ -197,11 +211,11 @@ impl<'a> Judge<'a> {
     }
 
     /// Walks each subscription; returns, by event, the place that an accepted push or batch speaks of.
-    fn subscriptions(&self, verdicts: &mut Verdicts) -> Told {
+    fn subscriptions(&self, verdicts: &mut Verdicts, refused: &mut Vec<Refused>) -> Told {
         let mut accepted = BTreeMap::new();
         for (&sub, &(channel, bystander)) in &self.subscriptions {
             if self.has_history(channel) {
-                self.streamed(sub, channel, verdicts, &mut accepted);
+                self.streamed(sub, channel, verdicts, refused, &mut accepted);
             } else {
                 self.plain(sub, channel, verdicts);
             }
@@ -305,13 +319,45 @@ impl<'a> Judge<'a> {
         })
     }
 
-    fn streamed(&self, sub: u32, channel: u32, verdicts: &mut Verdicts, accepted: &mut Told) {
+    /// Behind which publication of a channel, by event `end`, history has been refreshed in time.
+    fn kept_since(&self, end: usize, channel: u32) -> Option<PublicationId> {
+        let ttl = self.policies[&channel].history_ttl;
+        let (mut open, mut first_at, mut refreshed_at, mut since) = (BTreeMap::new(), None, None::<Duration>, None);
+        for event in &self.events[..end] {
+            match event {
+                Event::Invoke { at, id } if self.homes.get(&id.publisher) == Some(&channel) => {
+                    open.insert(*id, *at);
+                    first_at = first_at.or(Some(*at));
+                }
+                Event::Done { at, id, outcome } => {
+                    let Some(begun_at) = open.remove(id).filter(|_| matches!(outcome, Outcome::Ok(_))) else {
+                        continue;
+                    };
+                    if refreshed_at.or(first_at).is_some_and(|before| at.saturating_sub(before) >= ttl) {
+                        since = Some(*id);
+                    }
+                    refreshed_at = refreshed_at.max(Some(begun_at));
+                }
+                Event::Amnesia => since = None,
+                _ => {}
+            }
+        }
+        since
+    }
+
+    fn streamed(
+        &self,
+        sub: u32,
+        channel: u32,
+        verdicts: &mut Verdicts,
+        refused: &mut Vec<Refused>,
+        accepted: &mut Told,
+    ) {
         let subject = Subject::Subscription(sub);
         let policy = self.policies[&channel];
         let mut spans: Vec<Span> = Vec::new();
         let mut ended = true;
         let (mut asked, mut asked_at) = (None, 0);
-        let mut moved_at = Duration::ZERO;
         let speak = |accepted: &mut Told, at, place: Place, content: Content| {
             if let Ok(id) = content {
                 accepted.entry(at).or_default().push((channel, place, id));
@@ -367,10 +413,13 @@ impl<'a> Judge<'a> {
                                 let young = self
                                     .last_success_before(at, channel)
                                     .is_some_and(|begun_at| when.saturating_sub(begun_at) < policy.history_ttl);
-                                let moved = when.saturating_sub(moved_at) < policy.history_ttl;
-                                let kept = asked.offset == place.offset || near && young && moved;
-                                if *was_recovering && asked.epoch == place.epoch && kept {
-                                    verdicts.insert((Class::NeedlessFailure, subject));
+                                if *was_recovering && asked.epoch == place.epoch {
+                                    if asked.offset == place.offset {
+                                        verdicts.insert((Class::NeedlessFailure, subject));
+                                    } else if near && young {
+                                        let since = self.kept_since(at, channel);
+                                        refused.push(Refused { channel, subject, from: asked, since });
+                                    }
                                 }
                             }
                             if open.is_some_and(|span| span.epoch == place.epoch && place.offset < highest(span)) {
@@ -380,10 +429,8 @@ impl<'a> Judge<'a> {
                             ended = false;
                         }
                     }
-                    moved_at = *when;
                 }
-                Event::Push { at: when, epoch, offset, content, .. } => {
-                    moved_at = *when;
+                Event::Push { epoch, offset, content, .. } => {
                     let Some(current) = spans.last().filter(|_| !ended).map(|span| span.epoch) else { continue };
                     if let Some(told) = epoch.filter(|&told| told != current) {
                         verdicts.insert((Class::SilentGap, subject));
@@ -412,7 +459,7 @@ impl<'a> Judge<'a> {
 
     fn plain(&self, sub: u32, channel: u32, verdicts: &mut Verdicts) {
         let subject = Subject::Subscription(sub);
-        let mut spans: Vec<(usize, BTreeMap<u32, Vec<(usize, u64)>>)> = Vec::new();
+        let mut spans: Vec<(usize, BTreeMap<u32, Numbers>)> = Vec::new();
         let mut left = false;
         for (at, event) in self.conversation(sub, verdicts) {
             match event {
@@ -470,7 +517,7 @@ impl<'a> Judge<'a> {
     }
 
     /// Who stands where, by the first who told of it, and everything that follows from it.
-    fn places(&self, accepted: &Told, verdicts: &mut Verdicts) {
+    fn places(&self, accepted: &Told, refused: &[Refused], verdicts: &mut Verdicts) {
         for &channel in self.policies.keys().filter(|&&channel| self.has_history(channel)) {
             let subject = Subject::Channel(channel);
             let mine = |id: PublicationId| self.homes.get(&id.publisher) == Some(&channel);
@@ -486,8 +533,10 @@ impl<'a> Judge<'a> {
                     Event::Invoke { id, .. } if mine(*id) => drop(open.insert(*id)),
                     Event::Done { id, outcome, .. } if mine(*id) && open.remove(id) => match outcome {
                         Outcome::Ok(Some(place)) => {
-                            let top = acked.entry(place.epoch).or_default();
-                            *top = place.offset.max(*top);
+                            if !excused.contains(id) {
+                                let top = acked.entry(place.epoch).or_default();
+                                *top = place.offset.max(*top);
+                            }
                             known.insert(place.epoch);
                             here.push((*place, *id));
                         }
@@ -549,6 +598,15 @@ impl<'a> Judge<'a> {
                 }
             }
             self.order(subject, &standing, &told, verdicts);
+            for refused in refused.iter().filter(|refused| refused.channel == channel) {
+                let told = standing.iter().filter(|(_, (_, id))| Some(*id) == refused.since);
+                let since = told.map(|(place, _)| *place).min_by_key(|p| (p.epoch, std::cmp::Reverse(p.offset)));
+                let from = refused.from;
+                let kept = since.is_some_and(|since| since.epoch == from.epoch && since.offset <= from.offset + 1);
+                if refused.since.is_none() || kept {
+                    verdicts.insert((Class::NeedlessFailure, refused.subject));
+                }
+            }
             let placed: BTreeSet<PublicationId> = standing.values().map(|&(_, id)| id).collect();
             let sentinel = self.sentinel(channel);
             let stands =

@@ -61,14 +61,11 @@ pub(super) struct Subscription {
     state: State,
     generation: u32,
     span: Option<Span>,
-    /// When it last moved on: what it lacks came after that, unless that was long on its way.
-    moved_at: Duration,
 }
 
 impl Subscription {
     pub(super) fn new(number: u32, channel: u32, bystander: bool) -> Self {
-        let (state, moved_at) = (State::Idle, Duration::ZERO);
-        Self { number, channel, bystander, state, generation: 0, span: None, moved_at }
+        Self { number, channel, bystander, state: State::Idle, generation: 0, span: None }
     }
 
     pub(super) fn is_live(&self) -> bool {
@@ -119,7 +116,6 @@ impl Subscription {
             self.span = Some(Span::Plain {
                 publishers: channel.all_begun().map(|(publisher, begun)| (publisher, Publisher::new(begun))).collect(),
             });
-            self.moved_at = reply.at;
             return;
         }
         let Some(place) = reply.place else { return };
@@ -128,7 +124,6 @@ impl Subscription {
         } else {
             self.not_recovered(reply, from, place, channel, notes);
         }
-        self.moved_at = reply.at;
     }
 
     fn recovered(
@@ -190,7 +185,7 @@ impl Subscription {
         reply: &Reply<'_>,
         from: Option<Place>,
         place: Place,
-        channel: &Channel,
+        channel: &mut Channel,
         notes: &mut Notes,
     ) {
         let subject = self.subject();
@@ -203,19 +198,16 @@ impl Subscription {
             }
             if reply.was_recovering {
                 notes.check(Law::I6);
-                let missed = place.offset.checked_sub(asked.offset);
+                let missed = place.offset.checked_sub(asked.offset).filter(|_| place.epoch == asked.epoch);
                 let bound = channel.policy.history_size.min(channel.policy.recovery_max);
-                // Who missed nothing needs no history.
-                let moved = reply.at.saturating_sub(self.moved_at) < channel.policy.history_ttl;
-                let kept = |missed| missed == 0 || missed <= bound && moved && channel.is_fresh(reply.at);
-                if place.epoch == asked.epoch && missed.is_some_and(kept) {
-                    let line = || {
-                        format!(
-                            "not recovered at {:?} from {}, with the top at {} and {bound} kept",
-                            reply.at, asked.offset, place.offset
-                        )
-                    };
-                    notes.find(Class::NeedlessFailure, subject, line);
+                match missed {
+                    // Who missed nothing needs no history.
+                    Some(0) => {
+                        let line = || format!("not recovered at {:?} from the top, {}", reply.at, asked.offset);
+                        notes.find(Class::NeedlessFailure, subject, line);
+                    }
+                    Some(missed) if missed <= bound => channel.refuse(reply.at, subject, asked, notes),
+                    _ => {}
                 }
             }
         }
@@ -250,7 +242,6 @@ impl Subscription {
             notes.find(Class::SilentGap, subject, line);
             return;
         }
-        self.moved_at = push.at;
         let epoch = match &mut self.span {
             None => return,
             Some(Span::Plain { publishers }) => {

@@ -4,7 +4,7 @@ use super::generate::{Bug, buggy, good};
 use super::mutate::Operator;
 use super::*;
 use crate::chance::Seed;
-use crate::ledger::{Ledger, Place, Policy};
+use crate::ledger::{Cause, Epoch, Ledger, Place, Policy};
 
 fn judged(events: &[Event]) -> Judgement {
     let mut oracle = Oracle::default();
@@ -106,10 +106,6 @@ fn small_ledgers_are_judged_too() {
 
 #[test]
 fn an_answer_that_was_on_its_way_when_the_memory_went_promises_nothing() {
-    use std::time::Duration;
-
-    use crate::ledger::{Epoch, Place, Policy};
-
     let policy = Policy { history_size: 10, history_ttl: Duration::from_secs(60), recovery_max: 10 };
     let (at, channel) = (Duration::ZERO, 0);
     let id = |n| PublicationId { run: 1, publisher: 0, n };
@@ -141,10 +137,79 @@ fn an_answer_that_was_on_its_way_when_the_memory_went_promises_nothing() {
     assert_eq!(with(&[]), [(Class::AckedThenLost, Subject::Channel(channel))].into());
 }
 
+/// A backend's publish may be answered by a server that is on its way down, and tell of a stream that nobody sees again.
+#[test]
+fn a_place_that_was_told_of_after_the_memory_went_promises_nothing() {
+    let policy = Policy { history_size: 10, history_ttl: Duration::from_secs(60), recovery_max: 10 };
+    let (at, channel) = (Duration::ZERO, 0);
+    let id = |n| PublicationId { run: 1, publisher: 0, n };
+    let place = |epoch| Place { epoch: Epoch(epoch), offset: 1 };
+    let with = |amnesia: &[Event]| {
+        let mut events = vec![
+            Event::Channel { channel, policy },
+            Event::Publisher { publisher: 0, channel },
+            Event::Invoke { at, id: id(1) },
+        ];
+        events.extend_from_slice(amnesia);
+        events.extend([
+            Event::Done { at, id: id(1), outcome: Outcome::Ok(Some(place(1))) },
+            Event::Invoke { at, id: id(2) },
+            Event::Done { at, id: id(2), outcome: Outcome::Ok(None) },
+            Event::History { at, channel, request: None, top: place(2), entries: vec![(1, Ok(id(2)))] },
+            Event::Census { at },
+        ]);
+        let found: naive::Verdicts = judged(&events).findings.keys().copied().collect();
+        assert_eq!(found, naive::judge(&events));
+        found
+    };
+    assert!(with(&[Event::Amnesia]).is_empty());
+    assert_eq!(with(&[]), [(Class::AckedThenLost, Subject::Channel(channel))].into());
+}
+
+/// A subscriber has got the first publication, and the rest are published so many seconds after each other; it asks for them
+/// a second after the last. The first may have been on its way to it for all that time.
+#[test]
+fn what_ran_out_between_two_publications_need_not_be_recovered() {
+    let policy = Policy { history_size: 10, history_ttl: Duration::from_secs(5), recovery_max: 10 };
+    let (channel, sub) = (0, 0);
+    let id = |n| PublicationId { run: 1, publisher: 0, n };
+    let place = |offset| Place { epoch: Epoch(1), offset };
+    let with = |gaps: &[u64]| {
+        let mut events = vec![
+            Event::Channel { channel, policy },
+            Event::Publisher { publisher: 0, channel },
+            Event::Subscription { sub, channel, bystander: false },
+        ];
+        let mut seconds = 0;
+        let mut top = 0;
+        for gap in [&0].into_iter().chain(gaps) {
+            seconds += gap;
+            top += 1;
+            let (at, id) = (Duration::from_secs(seconds), id(top));
+            events.extend([Event::Invoke { at, id }, Event::Done { at, id, outcome: Outcome::Ok(Some(place(top))) }]);
+        }
+        let at = Duration::from_secs(seconds + 1);
+        for (generation, from, top) in [(1, None, 1), (2, Some(place(1)), top)] {
+            let (recovered, batch, batch_follows) = (false, Vec::new(), false);
+            let (was_recovering, place) = (from.is_some(), Some(place(top)));
+            events.extend([
+                Event::Ask { at, sub, generation, from },
+                Event::Reply { at, sub, generation, recovered, was_recovering, place, batch, batch_follows },
+                Event::Break { at, sub, generation, cause: Cause::Disconnected(1006) },
+            ]);
+        }
+        let found: naive::Verdicts = judged(&events).findings.keys().copied().collect();
+        assert_eq!(found, naive::judge(&events), "{gaps:?}");
+        found.contains(&(Class::NeedlessFailure, Subject::Subscription(sub)))
+    };
+    assert!(with(&[4, 4, 4]), "each refreshed what was there");
+    assert!(with(&[5, 4, 4]), "only what the subscriber has got ran out");
+    assert!(!with(&[4, 5, 4]), "the second had run out when the third came");
+    assert!(!with(&[4, 4, 5]));
+}
+
 #[test]
 fn an_answer_owes_what_was_acknowledged_when_it_was_asked_for() {
-    use crate::ledger::{Epoch, Place, Policy};
-
     let policy = Policy { history_size: 10, history_ttl: Duration::from_secs(60), recovery_max: 10 };
     let (at, channel, request) = (Duration::ZERO, 0, 7);
     let id = |n| PublicationId { run: 1, publisher: 0, n };
@@ -182,8 +247,6 @@ fn an_answer_owes_what_was_acknowledged_when_it_was_asked_for() {
 
 #[test]
 fn only_what_nobody_knows_of_may_come_after_later_ones() {
-    use crate::ledger::Policy;
-
     let policy = Policy { history_size: 0, history_ttl: Duration::from_secs(60), recovery_max: 0 };
     let (at, channel, sub, generation) = (Duration::ZERO, 0, 0, 1);
     let id = |n| PublicationId { run: 1, publisher: 0, n };
@@ -276,8 +339,6 @@ fn what_nobody_knows_of_does_not_say_where_a_subscription_begins() {
 
 #[test]
 fn who_is_stuck_is_said_though_everybody_leaves_afterwards() {
-    use crate::ledger::{Epoch, Place, Policy};
-
     let policy = Policy { history_size: 10, history_ttl: Duration::from_secs(60), recovery_max: 10 };
     let (at, channel, sub, generation) = (Duration::ZERO, 0, 0, 1);
     let id = PublicationId { run: 1, publisher: 0, n: 1 };
