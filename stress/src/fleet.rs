@@ -478,8 +478,7 @@ impl Fleet {
                 self.common.record_history(None, number(channel), (&history.epoch, history.offset), entries);
             }
         }
-        let at = self.now();
-        self.ledger().record(Event::Census { at });
+        self.close_ledger();
         Ok(())
     }
 

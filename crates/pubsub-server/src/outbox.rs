@@ -113,6 +113,11 @@ impl Outbox {
         self.answer_bytes + self.push_bytes
     }
 
+    /// Bytes of pushes that wait, pings among them.
+    pub fn push_bytes(&self) -> usize {
+        self.push_bytes
+    }
+
     /// Bytes of answers that wait.
     pub fn answer_bytes(&self) -> usize {
         self.answer_bytes

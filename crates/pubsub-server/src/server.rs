@@ -119,8 +119,8 @@ impl Server {
         self
     }
 
-    /// Runs as one shard on the runtime of the caller instead of on threads of its own. With a paused clock and a
-    /// seed the whole server is then deterministic.
+    /// Runs on the runtime of the caller instead of on threads of its own, with as many shards as the configuration says, and
+    /// one if it leaves that open. With a paused clock and a seed the whole server is then deterministic.
     #[must_use]
     pub fn on_current_runtime(mut self) -> Self {
         self.on_current_runtime = true;
@@ -136,7 +136,7 @@ impl Server {
         let mut chance = self.seed.map_or_else(chance_from_system, ChaCha12Rng::seed_from_u64);
         let clock = self.clock.unwrap_or_else(Clock::system);
         let shards = match (self.on_current_runtime, config.http_server.shards) {
-            (true, _) => 1,
+            (true, shards) => shards.max(1),
             (false, 0) => std::thread::available_parallelism().map_or(1, usize::from),
             (false, shards) => shards,
         };

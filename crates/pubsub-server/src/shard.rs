@@ -52,6 +52,7 @@ use crate::session::id::Place;
 use connection::{Adopted, Connection};
 use deadlines::Deadlines;
 use inbox::ShardMessage;
+pub use input::ANSWER_BYTES_MAX;
 use members::Members;
 use poller::Poller;
 use wake::Ready;

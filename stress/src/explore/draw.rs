@@ -91,7 +91,8 @@ fn topology(chance: &mut Chance) -> Topology {
         },
         ..Topology::default()
     };
-    Topology { history_meta_ttl: topology.history_ttl + 60 * SECOND, ..topology }
+    // Longer than any of these worlds: a stream that is forgotten takes with it what was acknowledged.
+    Topology { history_meta_ttl: topology.history_ttl + 600 * SECOND, ..topology }
 }
 
 /// What brings out what everyday life hides. Its chance is its own, so that the rest of a seed's plan stays what it was.
@@ -109,6 +110,7 @@ fn strain(topology: &mut Topology, chance: &mut Chance) {
         sessions.mailbox = pick(chance, &[4, 16, 64]);
         sessions.reader_pauses = pick(chance, &[10, 100]) * MS;
     }
+    sessions.shards = pick(chance, &[1, 1, 2, 3]);
 }
 
 fn workload(chance: &mut Chance, topology: &Topology) -> Workload {

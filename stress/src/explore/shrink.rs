@@ -89,6 +89,7 @@ fn steps(faults: usize) -> Vec<Step> {
     with(Box::new(|plan| plan.topology.sessions.protobuf = 0.0));
     with(Box::new(|plan| plan.topology.sessions.wires /= 2));
     with(Box::new(|plan| plan.topology.sessions.wires_stay = Duration::ZERO));
+    with(Box::new(|plan| plan.topology.sessions.shards = 1));
     with(Box::new(|plan| plan.topology.sessions.hesitates = Duration::ZERO));
     with(Box::new(|plan| plan.topology.sessions.accept_failures = 0.0));
     with(Box::new(|plan| plan.topology.sessions.reader_pauses = Duration::ZERO));

@@ -92,6 +92,8 @@ pub struct Sessions {
     /// After about how long each of them leaves its channel, and comes back. Zero: they stay.
     #[serde(with = "seconds")]
     pub wires_stay: Duration,
+    /// Shards of the server.
+    pub shards: usize,
     /// How long the engine hesitates at most, before and after what it does.
     #[serde(with = "seconds")]
     pub hesitates: Duration,
@@ -122,6 +124,7 @@ impl Default for Sessions {
             protobuf: 0.0,
             wires: 0,
             wires_stay: Duration::ZERO,
+            shards: 1,
             hesitates: Duration::ZERO,
             recovery_max: 300,
             accept_failures: 0.0,

@@ -111,8 +111,8 @@ impl Fleet {
         self.ledger().record(Event::Checked { law: crate::oracle::Law::I8, count, wrong });
     }
 
-    /// As [`census`](Self::census), of a server in this process.
-    pub async fn take_census(&self, service: &Service, most: u64) {
+    /// As the first half of [`census`](Self::census), of a server in this process: records what it says of histories.
+    pub async fn take_histories(&self, service: &Service, most: u64) {
         let topology = &self.common.plan.topology;
         for channel in (0..topology.channels.min(most)).filter(|_| topology.history_size > 0) {
             let request = History { channel: channel_name(channel), limit: -1, ..History::default() };
@@ -120,6 +120,10 @@ impl Fleet {
             let entries = history.publications.iter().map(|one| (one.offset, self.common.content(one.data.as_bytes())));
             self.common.record_history(None, number(channel), (&history.epoch, history.offset), entries.collect());
         }
+    }
+
+    /// The other half: the census is over, and from here on everybody may leave.
+    pub fn close_ledger(&self) {
         let at = self.now();
         self.ledger().record(Event::Census { at });
     }

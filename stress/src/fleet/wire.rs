@@ -69,6 +69,8 @@ struct Subscriber {
     generation: u32,
     stage: Stage,
     position: Option<StreamPosition>,
+    /// It counts among those who are there.
+    live: bool,
     reached: bool,
 }
 
@@ -83,6 +85,7 @@ impl Wire {
             generation: 0,
             stage: Stage::Away,
             position: None,
+            live: false,
             reached: false,
         };
         subscriber.begin();
@@ -237,7 +240,9 @@ impl Subscriber {
             None => position,
         });
         self.stage = Stage::Live;
-        self.wire.common.live.fetch_add(1, Relaxed);
+        if !std::mem::replace(&mut self.live, true) {
+            self.wire.common.live.fetch_add(1, Relaxed);
+        }
         self.has_reached(reached);
     }
 
@@ -269,9 +274,7 @@ impl Subscriber {
 
     /// Continuity is over, and it knows.
     fn broke(&mut self, cause: Cause) {
-        if self.stage == Stage::Live {
-            self.dead();
-        }
+        self.dead();
         if matches!(self.stage, Stage::Live | Stage::Leaving(_)) {
             let (at, sub, generation) = (self.now(), self.sub, self.generation);
             self.record(Event::Break { at, sub, generation, cause });
@@ -281,9 +284,12 @@ impl Subscriber {
         }
     }
 
-    fn dead(&self) {
-        self.wire.common.live.fetch_sub(1, Relaxed);
-        self.wire.common.changed.notify_waiters();
+    /// Once for each time it was there: it may break while it says that it leaves.
+    fn dead(&mut self) {
+        if std::mem::take(&mut self.live) {
+            self.wire.common.live.fetch_sub(1, Relaxed);
+            self.wire.common.changed.notify_waiters();
+        }
     }
 }
 

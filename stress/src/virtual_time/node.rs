@@ -128,7 +128,8 @@ impl Node {
     #[must_use]
     pub fn forgets_after(&self) -> Duration {
         let results = Duration::from_secs(5 * 60);
-        self.config.channel.history_meta_ttl.max(results) + Duration::from_secs(5)
+        // A stream whose time had not come when it was looked at is looked at again half a minute later.
+        self.config.channel.history_meta_ttl.max(results) + Duration::from_secs(35)
     }
 
     /// What members show to be let in: tokens that run out, if the plan says so.
@@ -154,6 +155,7 @@ fn config(plan: &Plan) -> Config {
     config.client.pong_timeout = sessions.pong_timeout;
     config.client.queue_max_size = sessions.queue_bytes;
     config.client.channel_limit = 1 << 20;
+    config.http_server.shards = sessions.shards.max(1);
     config.client.recovery_max_publication_limit = usize::try_from(sessions.recovery_max).unwrap_or(usize::MAX);
     config.shutdown.timeout = Duration::from_secs(5);
     config.shutdown.spread = Duration::from_secs(2);

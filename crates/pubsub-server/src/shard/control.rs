@@ -55,8 +55,10 @@ pub struct Census {
     pub answers: usize,
     /// Bytes that wait in outboxes.
     pub outbox_bytes: usize,
-    /// Of these, in the fullest one.
-    pub outbox_bytes_max: usize,
+    /// Of these, pushes in the outbox that has most of them.
+    pub outbox_push_bytes_max: usize,
+    /// Answers in the outbox that has most of them.
+    pub outbox_answer_bytes_max: usize,
     /// Messages that wait in inboxes.
     pub inbox_messages: usize,
     /// Channels in the hub.
@@ -76,7 +78,8 @@ impl Census {
             waiting: self.waiting + other.waiting,
             answers: self.answers + other.answers,
             outbox_bytes: self.outbox_bytes + other.outbox_bytes,
-            outbox_bytes_max: self.outbox_bytes_max.max(other.outbox_bytes_max),
+            outbox_push_bytes_max: self.outbox_push_bytes_max.max(other.outbox_push_bytes_max),
+            outbox_answer_bytes_max: self.outbox_answer_bytes_max.max(other.outbox_answer_bytes_max),
             inbox_messages: self.inbox_messages + other.inbox_messages,
             routes: self.routes + other.routes,
             users: self.users + other.users,

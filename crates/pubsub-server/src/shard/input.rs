@@ -33,7 +33,7 @@ pub(super) const FIRST_VISIT: usize = 8;
 pub(super) const LAST_VISIT: usize = 1024;
 
 /// Answers that may wait before no further command is read.
-const ANSWER_BYTES_MAX: usize = 256 * 1024;
+pub const ANSWER_BYTES_MAX: usize = 256 * 1024;
 
 /// The same in frames: small ones take far more memory here than their bytes.
 const ANSWERS_MAX: usize = 1024;

@@ -15,6 +15,7 @@ use super::input::{FIRST_VISIT, LAST_VISIT, VISIT, answers_pile_up};
 use super::poller::Watch;
 use super::share::Share;
 use super::{Drain, Settings, Shard, TURN, TURN_LATE, at};
+use crate::outbox::Outbox;
 use crate::planted::{self, Bug};
 use crate::session::Session;
 use crate::session::control::Action;
@@ -523,15 +524,16 @@ impl<S: Socket> Shard<S> {
     fn census(&self) -> Census {
         let (channels, members, waiting) = self.members.census();
         let connections = self.connections.iter().filter_map(|(_, connection)| connection.as_ref());
-        let outboxes = connections.map(|connection| connection.outbox.bytes());
+        let outboxes = connections.map(|connection| &connection.outbox);
         Census {
             connections: self.connections.len(),
             channels,
             members,
             waiting,
             answers: self.answers.len(),
-            outbox_bytes: outboxes.clone().sum(),
-            outbox_bytes_max: outboxes.max().unwrap_or(0),
+            outbox_bytes: outboxes.clone().map(Outbox::bytes).sum(),
+            outbox_push_bytes_max: outboxes.clone().map(Outbox::push_bytes).max().unwrap_or(0),
+            outbox_answer_bytes_max: outboxes.map(Outbox::answer_bytes).max().unwrap_or(0),
             inbox_messages: self.messages.len()
                 + self.events.len()
                 + self.departures.len()

@@ -21,6 +21,8 @@ use crate::virtual_time::node::{Holdings, Node};
 const REST_INTERVAL: Duration = Duration::from_millis(10);
 /// Within it, what has run out is given back.
 const SWEPT_AFTER: Duration = Duration::from_secs(3);
+/// How long the server waits for the end of a connection that it has closed.
+const CLOSED_WITHIN: Duration = Duration::from_secs(3);
 /// Histories read at the census.
 const CENSUS_CHANNELS_MAX: u64 = 500;
 
@@ -32,14 +34,10 @@ impl World<'_> {
         let subscriptions = topology.subscriptions() + wires;
         self.fleet.stay();
         let sessions = &topology.sessions;
-        tokio::time::sleep(match topology.history_size {
-            // A connection that a fault has broken may not know it yet. What is said to it is said to nobody, and is not kept:
-            // it finds out by the next ping.
-            0 => sessions.ping_interval + sessions.pong_timeout + sessions.hesitates,
-            // Who reads slowly may be too far behind for what comes to be recovered.
-            _ => self.reading(),
-        })
-        .await;
+        // A connection that a fault has broken may not know it yet: it finds out by the next ping, or is told to close, and does
+        // not hear it. What is said to it meanwhile is not kept, or more than may be recovered. So it is with who reads slowly.
+        let noticed = sessions.ping_interval + sessions.pong_timeout + sessions.hesitates + CLOSED_WITHIN;
+        tokio::time::sleep(noticed.max(self.reading())).await;
         self.fleet.settle(self.bound(), subscriptions).await;
         self.fleet.check_given_up();
         let Some(server) = self.node.server() else { return };
@@ -51,10 +49,12 @@ impl World<'_> {
             let here = here + (0..wires).filter(|w| w % topology.channels == channel).count();
             expected.push((channel_name(channel), here as u64));
         }
-        // Publishers come back in their own time, and connections that were given up are closed in the server's.
+        self.fleet.take_histories(service, CENSUS_CHANNELS_MAX).await;
+        // Publishers come back in their own time, and connections that were given up are closed in the server's. From the last
+        // look to the census nothing is waited for: whoever was there is still there.
         let deadline = Instant::now() + self.bound();
         let mut told = told_by(service, &expected).await;
-        while expected.iter().zip(&told).any(|((_, expected), told)| expected != told) && Instant::now() < deadline {
+        while !self.is_at_rest(subscriptions, &expected, &told) && Instant::now() < deadline {
             tokio::time::sleep(REST_INTERVAL).await;
             told = told_by(service, &expected).await;
         }
@@ -70,7 +70,13 @@ impl World<'_> {
                 self.fleet.ledger().record(comparison);
             }
         }
-        self.fleet.take_census(service, CENSUS_CHANNELS_MAX).await;
+        self.fleet.close_ledger();
+    }
+
+    /// Whether everybody is there, in their own words and in the server's.
+    fn is_at_rest(&self, subscriptions: u64, expected: &[(String, u64)], told: &[u64]) -> bool {
+        let agree = expected.iter().zip(told).all(|((_, expected), told)| expected == told);
+        agree && self.fleet.live() >= subscriptions
     }
 
     /// B: within it, once everything is healed, everybody has come back and caught up.
