@@ -27,13 +27,13 @@ pub struct Offered {
 }
 
 impl Fleet {
-    /// Connects the publishers, `connections` of them sharing the plan's publisher numbers. Those that gave up are replaced.
+    /// Connects the publishers, `connections` of them sharing the plan's publisher numbers: those that are missing, or have given up.
     ///
     /// # Errors
     /// When one cannot connect within `limit`.
     pub async fn connect_publishers(&mut self, connections: u64, limit: Duration) -> anyhow::Result<()> {
         self.publishers.retain(|client| client.close_reason().is_none());
-        for n in 0..connections.max(1) {
+        for n in self.publishers.len() as u64..connections.max(1) {
             let client = self.client(PUBLISHER_CONNECTIONS + n);
             tokio::time::timeout(limit, client.ready()).await??;
             self.publishers.push(client);
