@@ -256,12 +256,9 @@ impl Oracle {
                     self.content_of(Subject::Channel(*channel), *channel, *content, *offset, u32::MAX);
                 }
                 if let Some(channel) = self.channels.get_mut(*channel) {
-                    let asked = request.and_then(|request| self.requests.get(&request)?.as_ref());
-                    let acked_top = match asked {
-                        Some(acked_tops) => acked_tops.get(&top.epoch).copied().unwrap_or(0),
-                        None => channel.acked_top(top.epoch),
-                    };
-                    channel.history(*at, *top, entries, acked_top, &mut self.notes);
+                    let asked = request.and_then(|request| self.requests.get(&request)?.clone());
+                    let acked_tops = asked.unwrap_or_else(|| channel.acked_tops());
+                    channel.history(*at, *top, entries, &acked_tops, &mut self.notes);
                 }
             }
             Event::Sentinel { channel, id } => {

@@ -225,6 +225,8 @@ impl Mailbox {
             return Wake::default();
         }
         inner.ended = true;
+        // A beginning that waits to be read would be read behind the end.
+        inner.late = None;
         if inner.start == Start::Waiting {
             inner.start = Start::Refused { code, reason: reason.to_owned() };
         }
@@ -401,6 +403,23 @@ mod tests {
         assert_eq!(events[3], Event::Unsubscribed { code: 2000, reason: "enough".into() });
         assert_eq!(events.len(), 4);
         assert!(matches!(mailbox.poll_read(&cx), Poll::Ready(Read::End)));
+    }
+
+    /// A slow reader was told that the subscription is in force, after it had been told that it has ended.
+    #[test]
+    fn a_beginning_without_room_does_not_come_behind_the_end() {
+        let mailbox = in_force(2, true);
+        put(&mailbox, 1..=2);
+        mailbox.notice(Event::Interrupted { code: 1006, reason: String::new() }).now();
+        mailbox.subscribed(Subscribed::new(Recovery::Recovered, None, None, 2), 2, true).now();
+        mailbox.end(Event::UNSUBSCRIBED_BY_US, "enough").now();
+        let cx = Context::from_waker(Waker::noop());
+        let mut events = Vec::new();
+        while let Poll::Ready(Read::Event(event) | Read::EventAndCatchUp(event)) = mailbox.poll_read(&cx) {
+            events.push(event);
+        }
+        assert_eq!(events.len(), 3, "{events:?}");
+        assert!(matches!(events.last(), Some(Event::Unsubscribed { .. })), "{events:?}");
     }
 
     #[test]

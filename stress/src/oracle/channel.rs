@@ -303,7 +303,7 @@ impl Channel {
         at: Duration,
         top: Place,
         entries: &[(u64, Content)],
-        acked_top: u64,
+        acked_tops: &BTreeMap<Epoch, u64>,
         notes: &mut Notes,
     ) {
         notes.check(Law::I9);
@@ -316,6 +316,7 @@ impl Channel {
         let stream = self.stream(top.epoch);
         stream.history_top = stream.history_top.max(top.offset);
         let mut lost = |line: String| notes.find(Class::AckedThenLost, subject, || line);
+        let acked_top = acked_tops.get(&top.epoch).copied().unwrap_or(0);
         if acked_top > top.offset {
             lost(format!("the history of {at:?} ends at {}, but {acked_top} was acknowledged", top.offset));
         }
@@ -324,12 +325,9 @@ impl Channel {
             let offsets: Vec<u64> = entries.iter().map(|&(offset, _)| offset).take(20).collect();
             lost(format!("the history of {at:?} has holes: {offsets:?} … up to {}", top.offset));
         }
-        for &(epoch, ref old) in &self.streams {
-            if epoch != top.epoch && old.acked_top > 0 && !self.forgotten.contains(&epoch) {
-                let line = || {
-                    format!("epoch {epoch} with {} acknowledged gave way to {} undeclared", old.acked_top, top.epoch)
-                };
-                notes.find(Class::AckedThenLost, subject, line);
+        for (&epoch, &acked_top) in acked_tops {
+            if epoch != top.epoch && acked_top > 0 && !self.forgotten.contains(&epoch) {
+                lost(format!("epoch {epoch} with {acked_top} acknowledged gave way to {} undeclared", top.epoch));
             }
         }
     }

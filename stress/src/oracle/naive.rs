@@ -561,13 +561,12 @@ impl<'a> Judge<'a> {
                         let asked_at = self.events.iter().position(
                             |event| matches!(event, Event::Request { request: of, .. } if Some(*of) == *request),
                         );
-                        let short = match asked_at {
-                            Some(asked_at) => self.acked_top(channel, top.epoch, asked_at) > top.offset,
-                            None => acked.get(&top.epoch).is_some_and(|&acked| acked > top.offset),
-                        };
-                        let gone = acked
-                            .iter()
-                            .any(|(epoch, &top_of)| *epoch != top.epoch && top_of > 0 && !forgotten.contains(epoch));
+                        let by = asked_at.unwrap_or(at);
+                        let short = self.acked_top(channel, top.epoch, by) > top.offset;
+                        let gone = acked.keys().any(|&epoch| {
+                            let had = self.acked_top(channel, epoch, by) > 0;
+                            epoch != top.epoch && had && !forgotten.contains(&epoch)
+                        });
                         if !whole || short || gone {
                             verdicts.insert((Class::AckedThenLost, subject));
                         }

@@ -166,6 +166,39 @@ fn a_place_that_was_told_of_after_the_memory_went_promises_nothing() {
     assert_eq!(with(&[]), [(Class::AckedThenLost, Subject::Channel(channel))].into());
 }
 
+/// The answer of a server that has ended may come when the next one has long begun.
+#[test]
+fn an_answer_of_the_server_before_says_nothing_of_the_one_after() {
+    let policy = Policy { history_size: 10, history_ttl: Duration::from_secs(60), recovery_max: 10 };
+    let (at, channel, request) = (Duration::ZERO, 0, 7);
+    let id = |n| PublicationId { run: 1, publisher: 0, n };
+    let place = |epoch| Place { epoch: Epoch(epoch), offset: 1 };
+    let publish = |n, epoch| {
+        let outcome = Outcome::Ok(Some(place(epoch)));
+        [Event::Invoke { at, id: id(n) }, Event::Done { at, id: id(n), outcome }]
+    };
+    let with = |asked_before: bool| {
+        let asked = [Event::Request { request, channel: Some(channel) }];
+        let (before, after) = if asked_before { (&asked[..], &[][..]) } else { (&[][..], &asked[..]) };
+        let mut events = vec![Event::Channel { channel, policy }, Event::Publisher { publisher: 0, channel }];
+        events.extend(publish(1, 1));
+        events.extend_from_slice(before);
+        events.push(Event::Amnesia);
+        events.extend(publish(2, 2));
+        events.extend_from_slice(after);
+        events.extend([
+            Event::History { at, channel, request: Some(request), top: place(1), entries: vec![(1, Ok(id(1)))] },
+            Event::Completion { request },
+            Event::Census { at },
+        ]);
+        let found: naive::Verdicts = judged(&events).findings.keys().copied().collect();
+        assert_eq!(found, naive::judge(&events));
+        found
+    };
+    assert!(with(true).is_empty());
+    assert_eq!(with(false), [(Class::AckedThenLost, Subject::Channel(channel))].into());
+}
+
 /// A subscriber has got the first publication, and the rest are published so many seconds after each other; it asks for them
 /// a second after the last. The first may have been on its way to it for all that time.
 #[test]

@@ -16,6 +16,7 @@ use super::connection::Connection;
 use super::share::Share;
 use super::{Shard, TURN};
 use crate::engine::Published;
+use crate::metrics::ShardMetrics;
 use crate::node::Work;
 use crate::session::operation::{Completion, Operation};
 use crate::session::subscriptions::Subscription;
@@ -28,6 +29,8 @@ const LAST_DEPARTURES: Duration = Duration::from_secs(5);
 pub(super) enum Waiting {
     /// Its completion goes to the session, and is of no interest once that has ended.
     Operation(Work),
+    /// The same, but what is published is published whatever becomes of the connection: a store may have it already.
+    Publish(Work),
     /// Done whatever becomes of the connection.
     Departure(Departure),
 }
@@ -41,6 +44,7 @@ pub(super) type Queue = VecDeque<Waiting>;
 impl<S: Socket> Shard<S> {
     /// Has the node do something for a session.
     pub(super) fn start(&mut self, slot: u32, connection: &mut Connection<S>, operation: Operation) {
+        let publishes = matches!(operation, Operation::Publish { .. });
         let mut work = self.desk.node.run(operation, self.place(slot), connection.format);
         // Nothing of the connection's is woken for what is done at once.
         let first = match connection.work {
@@ -49,14 +53,13 @@ impl<S: Socket> Shard<S> {
         };
         match first {
             Poll::Ready(completion) => self.complete(connection, completion),
+            Poll::Pending if publishes => self.wait_for(slot, connection, Waiting::Publish(work)),
             Poll::Pending => self.wait_for(slot, connection, Waiting::Operation(work)),
         }
     }
 
     fn complete(&mut self, connection: &mut Connection<S>, completion: Completion) {
-        if let Completion::Publish { result: Ok(Published { suppressed: false, .. }), .. } = &completion {
-            self.cells().publications.increment();
-        }
+        count_published(self.cells(), &completion);
         connection.session.complete(completion, &mut self.desk.context());
     }
 
@@ -129,7 +132,7 @@ impl<S: Socket> Shard<S> {
         let Some(mut work) = connection.work.take() else { return };
         while let Some(first) = work.front_mut() {
             match first {
-                Waiting::Operation(operation) => match operation.as_mut().poll(&mut cx) {
+                Waiting::Operation(work) | Waiting::Publish(work) => match work.as_mut().poll(&mut cx) {
                     Poll::Pending => break,
                     Poll::Ready(completion) => self.complete(connection, completion),
                 },
@@ -148,22 +151,31 @@ impl<S: Socket> Shard<S> {
     /// The session has ended: nobody waits for its operations any more.
     pub(super) fn abandon(connection: &mut Connection<S>) {
         if let Some(work) = &mut connection.work {
-            work.retain(|waiting| matches!(waiting, Waiting::Departure(_)));
+            work.retain(|waiting| !matches!(waiting, Waiting::Operation(_)));
         }
         connection.work.take_if(|work| work.is_empty());
     }
 
-    /// The connection is gone: its departures go on without it.
+    /// The connection is gone: what does not end with it goes on without it.
     pub(super) fn bequeath(&mut self, connection: &mut Connection<S>) {
         Self::abandon(connection);
         if let Some(work) = connection.work.take() {
+            let (metrics, shard) = (self.metrics.clone(), usize::from(self.index));
             self.leaving.spawn(async move {
                 for waiting in *work {
-                    if let Waiting::Departure(departure) = waiting {
-                        departure.await;
+                    match waiting {
+                        Waiting::Operation(_) => {}
+                        Waiting::Publish(work) => count_published(metrics.shard(shard), &work.await),
+                        Waiting::Departure(departure) => departure.await,
                     }
                 }
             });
         }
+    }
+}
+
+fn count_published(cells: &ShardMetrics, completion: &Completion) {
+    if let Completion::Publish { result: Ok(Published { suppressed: false, .. }), .. } = completion {
+        cells.publications.increment();
     }
 }
