@@ -2,7 +2,8 @@
 //!
 //! The embedded engine is done at once, and nothing ever waits here. A store that is further away answers late, and may do what it
 //! was asked later than what it is asked next: who leaves a channel and comes back at once would be taken out of presence
-//! after having been put into it.
+//! after having been put into it. What was begun for a connection that ends is dropped, but for its departures and what it
+//! publishes.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,7 +24,7 @@ use crate::session::subscriptions::Subscription;
 use crate::transport::socket::Socket;
 
 /// How long a shard that is told to end waits for an engine that answers late.
-const LAST_DEPARTURES: Duration = Duration::from_secs(5);
+const LAST_WORK: Duration = Duration::from_secs(5);
 
 /// Something that is waited for.
 pub(super) enum Waiting {
@@ -103,10 +104,13 @@ impl<S: Socket> Shard<S> {
         if self.leaving.is_empty() {
             return Poll::Ready(());
         }
-        let until = *self.ends_at.get_or_insert_with(|| Instant::now() + LAST_DEPARTURES);
+        let until = *self.ends_at.get_or_insert_with(|| Instant::now() + LAST_WORK);
         self.timer.as_mut().reset(until);
         self.timer.as_mut().poll(cx).map(|()| {
-            tracing::warn!(departures = self.leaving.len(), "the engine did not take note of all who left");
+            tracing::warn!(
+                left = self.leaving.len(),
+                "the engine was not done in time with all who left and what they published"
+            );
         })
     }
 
