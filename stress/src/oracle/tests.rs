@@ -12,6 +12,13 @@ fn judged(events: &[Event]) -> Judgement {
     oracle.judge()
 }
 
+/// What is wrong, on which both judges agree.
+fn found_by_both(events: &[Event]) -> naive::Verdicts {
+    let found: naive::Verdicts = judged(events).findings.keys().copied().collect();
+    assert_eq!(found, naive::judge(events), "{}", told(events));
+    found
+}
+
 fn told(events: &[Event]) -> String {
     let lines: Vec<String> = events.iter().enumerate().map(|(at, event)| format!("{at:3} {event:?}")).collect();
     lines.join("\n")
@@ -129,9 +136,7 @@ fn an_answer_that_was_on_its_way_when_the_memory_went_promises_nothing() {
             },
             Event::Census { at },
         ]);
-        let found: naive::Verdicts = judged(&events).findings.keys().copied().collect();
-        assert_eq!(found, naive::judge(&events));
-        found
+        found_by_both(&events)
     };
     assert!(with(&[Event::Amnesia]).is_empty());
     assert_eq!(with(&[]), [(Class::AckedThenLost, Subject::Channel(channel))].into());
@@ -158,9 +163,7 @@ fn a_place_that_was_told_of_after_the_memory_went_promises_nothing() {
             Event::History { at, channel, request: None, top: place(2), entries: vec![(1, Ok(id(2)))] },
             Event::Census { at },
         ]);
-        let found: naive::Verdicts = judged(&events).findings.keys().copied().collect();
-        assert_eq!(found, naive::judge(&events));
-        found
+        found_by_both(&events)
     };
     assert!(with(&[Event::Amnesia]).is_empty());
     assert_eq!(with(&[]), [(Class::AckedThenLost, Subject::Channel(channel))].into());
@@ -191,9 +194,7 @@ fn an_answer_of_the_server_before_says_nothing_of_the_one_after() {
             Event::Completion { request },
             Event::Census { at },
         ]);
-        let found: naive::Verdicts = judged(&events).findings.keys().copied().collect();
-        assert_eq!(found, naive::judge(&events));
-        found
+        found_by_both(&events)
     };
     assert!(with(true).is_empty());
     assert_eq!(with(false), [(Class::AckedThenLost, Subject::Channel(channel))].into());
@@ -231,9 +232,7 @@ fn what_ran_out_between_two_publications_need_not_be_recovered() {
                 Event::Break { at, sub, generation, cause: Cause::Disconnected(1006) },
             ]);
         }
-        let found: naive::Verdicts = judged(&events).findings.keys().copied().collect();
-        assert_eq!(found, naive::judge(&events), "{gaps:?}");
-        found.contains(&(Class::NeedlessFailure, Subject::Subscription(sub)))
+        found_by_both(&events).contains(&(Class::NeedlessFailure, Subject::Subscription(sub)))
     };
     assert!(with(&[4, 4, 4]), "each refreshed what was there");
     assert!(with(&[5, 4, 4]), "only what the subscriber has got ran out");
@@ -270,9 +269,7 @@ fn an_answer_owes_what_was_acknowledged_when_it_was_asked_for() {
             Event::Completion { request },
             Event::Census { at },
         ]);
-        let found: naive::Verdicts = judged(&events).findings.keys().copied().collect();
-        assert_eq!(found, naive::judge(&events));
-        found
+        found_by_both(&events)
     };
     assert!(with(false).is_empty());
     assert_eq!(with(true), [(Class::AckedThenLost, Subject::Channel(channel))].into());
@@ -308,9 +305,7 @@ fn only_what_nobody_knows_of_may_come_after_later_ones() {
             push(1),
             Event::Census { at },
         ];
-        let found: naive::Verdicts = judged(&events).findings.keys().copied().collect();
-        assert_eq!(found, naive::judge(&events));
-        found
+        found_by_both(&events)
     };
     assert!(with(Outcome::Unknown).is_empty());
     assert_eq!(with(Outcome::Ok(None)), [(Class::Reorder, Subject::Subscription(sub))].into());
@@ -353,9 +348,7 @@ fn what_nobody_knows_of_does_not_say_where_a_subscription_begins() {
             |&n: &u64| Event::Push { at, sub, generation, channel, epoch: None, offset: 0, content: Ok(id(n)) };
         events.extend(arrive.iter().map(content));
         events.push(Event::Census { at });
-        let found: naive::Verdicts = judged(&events).findings.keys().copied().collect();
-        assert_eq!(found, naive::judge(&events), "{first:?} {arrive:?}");
-        found.into_iter().map(|(class, _)| class).collect::<Vec<_>>()
+        found_by_both(&events).into_iter().map(|(class, _)| class).collect::<Vec<_>>()
     };
     let known = Outcome::Ok(None);
     for arrive in [&[1][..], &[1, 4], &[4, 1], &[1, 3, 4], &[1, 2, 3, 4], &[3, 1, 4], &[3, 4]] {
@@ -392,9 +385,7 @@ fn who_is_stuck_is_said_though_everybody_leaves_afterwards() {
             events.push(Event::Push { at, sub, generation, channel, epoch: None, offset: 1, content: Ok(id) });
         }
         events.extend([Event::Census { at }, Event::Left { at, sub, generation }]);
-        let found: naive::Verdicts = judged(&events).findings.keys().copied().collect();
-        assert_eq!(found, naive::judge(&events));
-        found
+        found_by_both(&events)
     };
     assert!(with(true).is_empty());
     assert_eq!(with(false), [(Class::Stuck, Subject::Subscription(sub))].into());
